@@ -1,0 +1,255 @@
+package cib
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+var t0 = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+
+// stores gives every kind of Records to a test: the file, and Pacemaker's own
+// cibadmin working on a CIB in a file. test/e2e does the same on a live cluster.
+func stores(t *testing.T, test func(t *testing.T, store Records)) {
+	t.Run("in a file", func(t *testing.T) {
+		test(t, File{Path: filepath.Join(t.TempDir(), "records"), Interval: 5 * time.Millisecond})
+	})
+	t.Run("in a CIB", func(t *testing.T) {
+		if _, err := exec.LookPath("cibadmin"); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal(err)
+			}
+			t.Skip("Pacemaker's cibadmin is not installed; 'make test' as root installs it")
+		}
+		path := filepath.Join(t.TempDir(), "cib.xml")
+		empty, err := exec.Command("cibadmin", "--empty").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, empty, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("CIB_file", path)
+		test(t, Pacemaker{Interval: 5 * time.Millisecond})
+	})
+}
+
+func query(t *testing.T, store Records) []Stored {
+	t.Helper()
+	all, err := store.Query(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestRecordsAreCreatedOnceAndChangedByCompareAndSwap(t *testing.T) {
+	stores(t, func(t *testing.T, store Records) {
+		ctx := context.Background()
+		if all := query(t, store); len(all) != 0 {
+			t.Fatalf("a new store holds %v", all)
+		}
+		first := record.NewlyFenced("compute-2", "", t0)
+		a, err := store.Create(ctx, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Create(ctx, first); !errors.Is(err, ErrExists) {
+			t.Errorf("created twice: %v", err)
+		}
+		if _, err := store.Create(ctx, record.NewlyFenced("compute-1.example.org", "compute-1", t0)); err != nil {
+			t.Fatal(err)
+		}
+		// What Nova says has every kind of quote in it.
+		next := a.Claimed("ctl1", 0, t0.Add(time.Second))
+		next.Wait = `Cannot 'evacuate' instance "x" <b> & it's 100% "'mixed'"`
+		b, err := store.Replace(ctx, a, next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Replace(ctx, a, next); !errors.Is(err, ErrConflict) {
+			t.Errorf("replaced what is not there any more: %v", err)
+		}
+		if _, err := store.Replace(ctx, b, b.Settled(t0.Add(time.Minute))); err != nil {
+			t.Errorf("what was written cannot be replaced: %v", err)
+		}
+		all := query(t, store)
+		if len(all) != 2 || all[0].Host != "compute-1.example.org" || all[1].Phase != record.Evacuated || all[1].Owner != "" {
+			t.Errorf("%+v", all)
+		}
+	})
+}
+
+func TestARecordThatNobodyCanReadHindersNoOther(t *testing.T) {
+	stores(t, func(t *testing.T, store Records) {
+		ctx := context.Background()
+		if _, err := store.Create(ctx, record.NewlyFenced("good", "", t0)); err != nil {
+			t.Fatal(err)
+		}
+		bad, err := store.Create(ctx, record.Record{Host: "bad", Phase: "nonsense"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := query(t, store)
+		if len(all) != 2 || !errors.Is(all[0].Err, record.ErrMalformed) || all[1].Err != nil {
+			t.Fatalf("%+v", all)
+		}
+		if _, written, err := NoteFenced(ctx, store, "bad", "", t0); err != nil || !written {
+			t.Errorf("a fencing does not put it right: %v", err)
+		}
+		if s, _ := Find(query(t, store), "bad"); s.Err != nil || s.Phase != record.Fenced {
+			t.Errorf("%+v (was %+v)", s, bad)
+		}
+	})
+}
+
+func TestTenOffCallsWriteOnce(t *testing.T) {
+	stores(t, func(t *testing.T, store Records) {
+		writes := 0
+		for i := range 10 {
+			s, written, err := NoteFenced(context.Background(), store, "compute-1", "node-1", t0.Add(time.Duration(i)*time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if written {
+				writes++
+			}
+			if s.Gen != 1 || s.Since != t0 {
+				t.Fatalf("call %d: %s", i+1, s.Encode())
+			}
+		}
+		if writes != 1 {
+			t.Errorf("%d writes", writes)
+		}
+	})
+}
+
+func TestAReturnWithoutARecordIsNone(t *testing.T) {
+	stores(t, func(t *testing.T, store Records) {
+		if _, written, err := NoteBack(context.Background(), store, "compute-1", t0); err != nil || written {
+			t.Errorf("%v %v", written, err)
+		}
+	})
+}
+
+func TestOnlyAHostsNameBecomesAnID(t *testing.T) {
+	stores(t, func(t *testing.T, store Records) {
+		if _, err := store.Create(context.Background(), record.NewlyFenced(`x' or @id="y`, "", t0)); err == nil {
+			t.Error("created")
+		}
+	})
+}
+
+func TestOfManyWritersEachChangeIsKept(t *testing.T) {
+	store := File{Path: filepath.Join(t.TempDir(), "records")}
+	ctx := context.Background()
+	if _, err := store.Create(ctx, record.NewlyFenced("h", "", t0)); err != nil {
+		t.Fatal(err)
+	}
+	const writers, rounds = 6, 10
+	var group sync.WaitGroup
+	for range writers {
+		group.Go(func() {
+			for range rounds {
+				if _, _, err := Modify(ctx, store, "h", func(s Stored, _ bool) (record.Record, bool) {
+					s.Done++
+					return s.Record, true
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if s, _ := Find(query(t, store), "h"); s.Done != writers*rounds {
+		t.Errorf("%d of %d changes were kept", s.Done, writers*rounds)
+	}
+}
+
+func TestSubscribeSendsWhatThereIsAndEveryChange(t *testing.T) {
+	stores(t, func(t *testing.T, store Records) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		updates := store.Subscribe(ctx)
+		next := func() Update {
+			select {
+			case u := <-updates:
+				return u
+			case <-time.After(10 * time.Second):
+				t.Fatal("nothing came in 10 s")
+				return Update{}
+			}
+		}
+		if u := next(); u.Err != nil || len(u.Records) != 0 {
+			t.Errorf("%+v", u)
+		}
+		if _, err := store.Create(ctx, record.NewlyFenced("h", "", t0)); err != nil {
+			t.Fatal(err)
+		}
+		if u := next(); len(u.Records) != 1 {
+			t.Errorf("%+v", u)
+		}
+		cancel()
+		for range updates {
+		}
+	})
+}
+
+func TestAClusterThatDoesNotAnswerIsUnavailable(t *testing.T) {
+	dir := t.TempDir()
+	for name, script := range map[string]string{
+		"hangs": "#!/bin/sh\nexec sleep 60\n",
+		"fails": "#!/bin/sh\necho 'Could not connect to the CIB: Transport endpoint is not connected' >&2\nexit 102\n",
+	} {
+		command := filepath.Join(dir, name)
+		if err := os.WriteFile(command, []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		store := Pacemaker{Command: command, Timeout: 100 * time.Millisecond}
+		if _, err := store.Query(context.Background()); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := store.Create(context.Background(), record.NewlyFenced("h", "", t0)); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestXPathLiterals(t *testing.T) {
+	for s, want := range map[string]string{
+		`plain`:   `'plain'`,
+		`it's`:    `"it's"`,
+		`a"b'c'd`: `concat('a"b',"'",'c',"'",'d')`,
+	} {
+		if diff := cmp.Diff(want, xpathLiteral(s)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func FuzzParseSet(f *testing.F) {
+	f.Add([]byte(`<cluster_property_set id="nova-evac"><nvpair id="i" name="host-a" value="phase=fenced gen=1 since=2026-03-01T03:00:00Z"/></cluster_property_set>`))
+	f.Add([]byte(`<xpath-query><cluster_property_set/></xpath-query>`))
+	f.Fuzz(func(t *testing.T, out []byte) {
+		records, err := parseSet(out)
+		if err != nil {
+			return
+		}
+		for _, r := range records {
+			if strings.HasPrefix(fmt.Sprint(r.Err), "%!") {
+				t.Error(r.Err)
+			}
+		}
+	})
+}

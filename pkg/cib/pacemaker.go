@@ -1,0 +1,186 @@
+package cib
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+const (
+	// setID is the cluster_property_set that holds the records, and nothing else.
+	setID = "nova-evac"
+	// namePrefix keeps a host's name apart from Pacemaker's own property names.
+	namePrefix = "host-"
+	idPrefix   = setID + "-" + namePrefix
+)
+
+// Exit codes of Pacemaker's tools (crm_exit_t, include/crm/common/results.h).
+const (
+	exitNoSuch = 105 // CRM_EX_NOSUCH: the XPath matches nothing
+	exitExists = 108 // CRM_EX_EXISTS
+)
+
+// Pacemaker keeps records in the CIB of the cluster that this node belongs to.
+type Pacemaker struct {
+	// Timeout bounds one call of cibadmin; 0 means 10 seconds. cibadmin's own
+	// bound is 30 seconds, longer than most that call us wait for us.
+	Timeout time.Duration
+	// Interval is how often Subscribe looks; 0 means one second. A look is one run
+	// of cibadmin on the local copy, 8 ms.
+	Interval time.Duration
+	// Command is cibadmin; empty means the one in PATH.
+	Command string
+}
+
+// Query reads this node's own copy of the CIB: what another node wrote shows up
+// as soon as Pacemaker has carried it here.
+func (p Pacemaker) Query(ctx context.Context) ([]Stored, error) {
+	out, code, err := p.run(ctx, "--query", "--local", "--xpath", "//cluster_property_set[@id='"+setID+"']")
+	if code == exitNoSuch {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("query the CIB: %w", err)
+	}
+	return parseSet(out)
+}
+
+// parseSet reads the property set as cibadmin prints it.
+func parseSet(out []byte) ([]Stored, error) {
+	var set struct {
+		Pairs []struct {
+			Name  string `xml:"name,attr"`
+			Value string `xml:"value,attr"`
+		} `xml:"nvpair"`
+	}
+	if err := xml.Unmarshal(out, &set); err != nil {
+		return nil, fmt.Errorf("query the CIB: cibadmin printed no XML: %w", err)
+	}
+	records := []Stored{}
+	for _, pair := range set.Pairs {
+		if host, ours := strings.CutPrefix(pair.Name, namePrefix); ours {
+			records = append(records, stored(host, pair.Value))
+		}
+	}
+	sortByHost(records)
+	return records, nil
+}
+
+// Create adds the record's nvpair by a modification that matches only while there
+// is none: a plain cibadmin --create cannot add to a set that exists.
+func (p Pacemaker) Create(ctx context.Context, r record.Record) (Stored, error) {
+	if err := record.CheckHost(r.Host); err != nil {
+		return Stored{}, err
+	}
+	value, id := r.Encode(), idPrefix+r.Host
+	set := fmt.Sprintf(`<cluster_property_set id="%s"><nvpair id="%s" name="%s" value="%s"/></cluster_property_set>`,
+		setID, escape(id), escape(namePrefix+r.Host), escape(value))
+	modify := []string{"--modify", "--xpath",
+		"//cluster_property_set[@id='" + setID + "' and not(nvpair[@id=" + xpathLiteral(id) + "])]", "--xml-text", set}
+
+	_, code, err := p.run(ctx, modify...)
+	if code == exitNoSuch { // no set, which the first record of a cluster brings along, or a record
+		_, code, err = p.run(ctx, "--create", "--scope", "crm_config", "--xml-text", set)
+		if code == exitExists { // the set may have come with another host's record just now
+			_, code, err = p.run(ctx, modify...)
+		}
+	}
+	switch {
+	case code == exitNoSuch:
+		return Stored{}, fmt.Errorf("create the record of host %s: %w", r.Host, ErrExists)
+	case err != nil:
+		return Stored{}, fmt.Errorf("create the record of host %s: %w", r.Host, err)
+	}
+	return stored(r.Host, value), nil
+}
+
+// Replace modifies the nvpair that an XPath with the whole old value finds: the
+// DC orders all writes, so this is a compare-and-swap (tried with 9 writers).
+func (p Pacemaker) Replace(ctx context.Context, old Stored, r record.Record) (Stored, error) {
+	value := r.Encode()
+	id := idPrefix + old.Host
+	_, code, err := p.run(ctx, "--modify", "--xpath",
+		"//nvpair[@id="+xpathLiteral(id)+" and @value="+xpathLiteral(old.raw)+"]",
+		"--xml-text", fmt.Sprintf(`<nvpair id="%s" value="%s"/>`, escape(id), escape(value)))
+	switch {
+	case code == exitNoSuch:
+		return Stored{}, fmt.Errorf("write the record of host %s: %w", old.Host, ErrConflict)
+	case err != nil:
+		return Stored{}, fmt.Errorf("write the record of host %s: %w", old.Host, err)
+	}
+	return stored(old.Host, value), nil
+}
+
+// Subscribe asks every Interval.
+func (p Pacemaker) Subscribe(ctx context.Context) <-chan Update {
+	interval := p.Interval
+	if interval == 0 {
+		interval = time.Second
+	}
+	return subscribe(ctx, p, interval)
+}
+
+// run calls cibadmin and returns what it printed and its exit code, -1 where it
+// did not come to one. Every failure is ErrUnavailable but for the two codes
+// that its callers know.
+func (p Pacemaker) run(ctx context.Context, args ...string) ([]byte, int, error) {
+	timeout := p.Timeout
+	if timeout == 0 {
+		timeout = 10 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	name := p.Command
+	if name == "" {
+		name = "cibadmin"
+	}
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err == nil {
+		return stdout.Bytes(), 0, nil
+	}
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return nil, -1, fmt.Errorf("%w: cibadmin did not answer within %v", ErrUnavailable, timeout)
+	case errors.As(err, &exit):
+		return nil, exit.ExitCode(), fmt.Errorf("%w: cibadmin: exit code %d: %s", ErrUnavailable, exit.ExitCode(), firstLine(stderr.String()))
+	}
+	return nil, -1, fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}
+
+func escape(s string) string {
+	var b bytes.Buffer
+	if err := xml.EscapeText(&b, []byte(s)); err != nil {
+		panic(err) // a bytes.Buffer does not fail
+	}
+	return b.String()
+}
+
+// xpathLiteral quotes s for XPath 1.0, which has no escapes inside a literal.
+func xpathLiteral(s string) string {
+	if !strings.Contains(s, "'") {
+		return "'" + s + "'"
+	}
+	if !strings.Contains(s, `"`) {
+		return `"` + s + `"`
+	}
+	return "concat('" + strings.ReplaceAll(s, "'", `',"'",'`) + "')"
+}

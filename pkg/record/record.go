@@ -1,0 +1,216 @@
+// Package record is the record of one compute host's evacuation: its phases, its
+// one-line form as it stands in the cluster's CIB, and the transitions between
+// its states. It is pure: it reads no clock and writes nothing.
+package record
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Phase is how far the evacuation of a host is.
+type Phase string
+
+const (
+	// Fenced: the host is off for sure, and nobody carries its evacuation yet.
+	Fenced Phase = "fenced"
+	// Evacuating: an owner carries the host's instances to other hosts.
+	Evacuating Phase = "evacuating"
+	// Evacuated: every instance is on another host or has a stated reason not to be.
+	Evacuated Phase = "evacuated"
+	// Returning: the host was powered on again and waits to be let in.
+	Returning Phase = "returning"
+)
+
+// Record is all that is kept of one host. Everything else is asked of Nova, so a
+// new owner needs nothing but this and a look at Nova to go on.
+type Record struct {
+	// Host is Nova's name of the compute host, as the fence device's host map gives it.
+	Host string
+	// Node is the cluster's name of it, empty where it is the same as Host.
+	Node  string
+	Phase Phase
+	// Gen rises with every fencing of the host, from 1.
+	Gen int
+	// Owner is who carries the evacuation: the name of a cluster node, or
+	// "shell@node" for a nova-evac that an operator runs. Empty: nobody.
+	Owner string
+	// Doubt is how many instances, first in the order in which an evacuation sends
+	// them, may have been sent by an owner that died before Nova showed it.
+	Doubt int
+	// Since is when this generation began.
+	Since time.Time
+	// Total, Done, Failed and Skipped count instances: all, on another host, failed
+	// and to be tried again, and left with a reason.
+	Total, Done, Failed, Skipped int
+	// Updated is when the record was last written.
+	Updated time.Time
+	// Back is true once the host was seen powered on again in this generation.
+	Back bool
+	// Wait says in words what the evacuation waits for, or why something was left.
+	Wait string
+}
+
+// timeFormat has whole seconds: nothing here needs more, and people read it.
+const timeFormat = time.RFC3339
+
+// maxWait keeps a record to one readable line; the CIB would take far more.
+const maxWait = 300
+
+// Encode gives the record's value: one line of key=value pairs without quotes,
+// so that `crm configure show` prints it as it is. Zero counts are written where
+// an owner has listed the host's instances, and left out before.
+func (r Record) Encode() string {
+	var b strings.Builder
+	put := func(key, value string) {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(key + "=" + value)
+	}
+	put("phase", string(r.Phase))
+	put("gen", strconv.Itoa(r.Gen))
+	if r.Node != "" && r.Node != r.Host {
+		put("node", r.Node)
+	}
+	if r.Owner != "" {
+		put("owner", r.Owner)
+	}
+	if r.Doubt > 0 {
+		put("doubt", strconv.Itoa(r.Doubt))
+	}
+	put("since", r.Since.UTC().Format(timeFormat))
+	for _, n := range r.counts() {
+		if r.Phase != Fenced || *n.value > 0 {
+			put(n.key, strconv.Itoa(*n.value))
+		}
+	}
+	put("updated", r.Updated.UTC().Format(timeFormat))
+	if r.Back {
+		put("back", "yes")
+	}
+	if r.Wait != "" {
+		put("waiting_for", clean(r.Wait))
+	}
+	return b.String()
+}
+
+type count struct {
+	key   string
+	value *int
+}
+
+func (r *Record) counts() []count {
+	return []count{{"total", &r.Total}, {"done", &r.Done}, {"failed", &r.Failed}, {"skipped", &r.Skipped}}
+}
+
+// clean makes free text safe inside the value: one line of printable ASCII, no
+// longer than a line of a screen or two. Pacemaker 2.1 prints anything else as
+// octal escapes (crm_xml_escape), so that what is read would not be what was
+// written and no compare-and-swap could match it; crmsh cannot read double quotes
+// back.
+func clean(s string) string {
+	s = strings.Map(func(c rune) rune {
+		switch {
+		case c == '"':
+			return '\''
+		case c == '\\':
+			return '/'
+		case c < ' ':
+			return ' '
+		case c > '~':
+			return '?'
+		}
+		return c
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > maxWait {
+		s = strings.TrimRight(s[:maxWait-len("...")], " ") + "..."
+	}
+	return s
+}
+
+// ErrMalformed is what Parse fails with, wrapped with what is wrong.
+var ErrMalformed = errors.New("malformed record")
+
+// Parse reads a value that Encode wrote, or that an operator edited: keys in any
+// order, unknown keys ignored (a newer version may write them), waiting_for last.
+func Parse(host, value string) (Record, error) {
+	r := Record{Host: host}
+	bad := func(format string, args ...any) (Record, error) {
+		return Record{Host: host}, fmt.Errorf("%w of host %s: %s", ErrMalformed, host, fmt.Sprintf(format, args...))
+	}
+	rest := strings.TrimSpace(value)
+	for rest != "" {
+		var field string
+		if strings.HasPrefix(rest, "waiting_for=") {
+			field, rest = rest, ""
+		} else {
+			field, rest, _ = strings.Cut(rest, " ")
+			rest = strings.TrimLeft(rest, " ")
+		}
+		key, val, found := strings.Cut(field, "=")
+		if !found {
+			return bad("%q is not key=value", field)
+		}
+		var err error
+		switch key {
+		case "phase":
+			r.Phase = Phase(val)
+		case "gen":
+			r.Gen, err = number(val)
+		case "node":
+			r.Node = val
+		case "owner":
+			r.Owner = val
+		case "doubt":
+			r.Doubt, err = number(val)
+		case "since":
+			r.Since, err = time.Parse(timeFormat, val)
+		case "updated":
+			r.Updated, err = time.Parse(timeFormat, val)
+		case "back":
+			r.Back = val == "yes"
+		case "waiting_for":
+			r.Wait = clean(val)
+		default:
+			for _, n := range r.counts() {
+				if n.key == key {
+					*n.value, err = number(val)
+				}
+			}
+		}
+		if err != nil {
+			return bad("%s=%s: %v", key, val, err)
+		}
+	}
+	switch r.Phase {
+	case Fenced, Evacuating, Evacuated, Returning:
+	case "":
+		return bad("no phase")
+	default:
+		return bad("unknown phase %q", r.Phase)
+	}
+	if r.Gen < 1 {
+		return bad("gen must be 1 or more")
+	}
+	if r.Since.IsZero() {
+		return bad("no since")
+	}
+	r.Since, r.Updated = r.Since.UTC(), r.Updated.UTC()
+	if r.Node == r.Host {
+		r.Node = ""
+	}
+	return r, nil
+}
+
+func number(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > 1<<30 {
+		return 0, errors.New("not a count")
+	}
+	return n, nil
+}

@@ -1,0 +1,206 @@
+package record
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+var t0 = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+
+func TestARecordIsOneReadableLine(t *testing.T) {
+	r := Record{Host: "compute-1.example.org", Node: "compute-1", Phase: Evacuating, Gen: 2, Owner: "ctl1", Doubt: 16,
+		Since: t0, Total: 60, Done: 20, Failed: 1, Updated: t0.Add(90 * time.Second),
+		Wait: "3 rebuilding (compute-2 3); 1 failed, vm-7: No valid host"}
+	want := "phase=evacuating gen=2 node=compute-1 owner=ctl1 doubt=16 since=2026-03-01T03:00:00Z total=60 done=20 failed=1 skipped=0 " +
+		"updated=2026-03-01T03:01:30Z waiting_for=3 rebuilding (compute-2 3); 1 failed, vm-7: No valid host"
+	if diff := cmp.Diff(want, r.Encode()); diff != "" {
+		t.Error(diff)
+	}
+	got, err := Parse(r.Host, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatIsEncodedIsParsedBack(t *testing.T) {
+	count := rapid.IntRange(0, 1<<20)
+	word := rapid.StringMatching(`[a-z0-9][a-z0-9@.-]{0,20}`)
+	moment := rapid.Map(rapid.Int64Range(1, 1<<33), func(s int64) time.Time { return time.Unix(s, 0).UTC() })
+	rapid.Check(t, func(t *rapid.T) {
+		r := Record{
+			Host: "h", Node: rapid.OneOf(rapid.Just(""), word).Filter(func(s string) bool { return s != "h" }).Draw(t, "node"),
+			Phase: rapid.SampledFrom([]Phase{Fenced, Evacuating, Evacuated, Returning}).Draw(t, "phase"),
+			Gen:   rapid.IntRange(1, 1<<20).Draw(t, "gen"),
+			Owner: rapid.OneOf(rapid.Just(""), word).Draw(t, "owner"),
+			Doubt: count.Draw(t, "doubt"), Since: moment.Draw(t, "since"), Updated: moment.Draw(t, "updated"),
+			Total: count.Draw(t, "total"), Done: count.Draw(t, "done"), Failed: count.Draw(t, "failed"), Skipped: count.Draw(t, "skipped"),
+			Back: rapid.Bool().Draw(t, "back"), Wait: clean(rapid.String().Draw(t, "wait")),
+		}
+		value := r.Encode()
+		if strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+			t.Fatalf("the CIB would not give this value back as it was written: %q", value)
+		}
+		got, err := Parse("h", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(r, got); diff != "" {
+			t.Fatalf("%q: %s", value, diff)
+		}
+	})
+}
+
+func TestParseRefuses(t *testing.T) {
+	for name, value := range map[string]string{
+		"nothing":           "",
+		"a value of no key": "phase=fenced gen",
+		"no phase":          "gen=1 since=2026-03-01T03:00:00Z",
+		"an unknown phase":  "phase=burning gen=1 since=2026-03-01T03:00:00Z",
+		"no generation":     "phase=fenced since=2026-03-01T03:00:00Z",
+		"a negative count":  "phase=fenced gen=1 since=2026-03-01T03:00:00Z done=-1",
+		"a count in words":  "phase=fenced gen=one since=2026-03-01T03:00:00Z",
+		"no since":          "phase=fenced gen=1",
+		"a bad time":        "phase=fenced gen=1 since=yesterday",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse("compute-1", value)
+			if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "compute-1") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestParseIgnoresKeysOfANewerVersion(t *testing.T) {
+	r, err := Parse("h", "phase=fenced  gen=3 colour=blue since=2026-03-01T03:00:00Z")
+	if err != nil || r.Gen != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestFencing(t *testing.T) {
+	fenced := NewlyFenced("h", "", t0)
+	evacuating := fenced.Claimed("ctl1", 0, t0.Add(time.Second))
+	evacuated := evacuating.Settled(t0.Add(2 * time.Second))
+	back := func(r Record) Record { r, _ = r.PoweredOn(t0.Add(3 * time.Second)); return r }
+	for _, c := range []struct {
+		name  string
+		from  Record
+		after time.Duration
+		gen   int
+	}{
+		{"of a host whose record nobody has claimed is the same fencing", fenced, time.Hour, 1},
+		{"in the middle of the evacuation is the same fencing", evacuating, time.Hour, 1},
+		{"of an empty host right after its evacuation is the same fencing", evacuated, 30 * time.Second, 1},
+		{"of a host evacuated long ago is a new one", evacuated, time.Hour, 2},
+		{"of a host that was seen back is a new one, claimed or not", back(fenced), 10 * time.Second, 2},
+		{"of a host that came back in the middle is a new one", back(evacuating), 10 * time.Second, 2},
+		{"of a host that is returning is a new one", back(evacuated), 10 * time.Second, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, changed := c.from.FencedAgain("n", t0.Add(c.after))
+			if got.Gen != c.gen || changed != (c.gen == 2) {
+				t.Fatalf("gen %d, changed %v", got.Gen, changed)
+			}
+			if changed && (got.Phase != Fenced || got.Since != t0.Add(c.after) || got.Owner != c.from.Owner || got.Back) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestTenOffCallsAreOneGeneration(t *testing.T) {
+	r := NewlyFenced("h", "", t0)
+	for i := range 9 {
+		next, changed := r.FencedAgain("", t0.Add(time.Duration(i)*time.Second))
+		if changed {
+			t.Fatalf("call %d changed the record to %s", i+2, next.Encode())
+		}
+	}
+}
+
+func TestClaims(t *testing.T) {
+	r := NewlyFenced("h", "", t0)
+	if r = r.Claimed("ctl1", 16, t0); r.Doubt != 0 || r.Owner != "ctl1" || r.Phase != Evacuating {
+		t.Errorf("a claim of a record that nobody held leaves no doubt: %s", r.Encode())
+	}
+	if r = r.Claimed("ctl2", 16, t0); r.Doubt != 16 {
+		t.Errorf("what a dead owner sent is in doubt: %s", r.Encode())
+	}
+	if r = r.Claimed("ctl3", 20, t0); r.Doubt != 36 {
+		t.Errorf("doubts add up: %s", r.Encode())
+	}
+	if kept := r.Released(false, t0); kept.Doubt != 36 || kept.Owner != "" || kept.Phase != Evacuating {
+		t.Errorf("a release says nothing of an earlier owner's requests: %s", kept.Encode())
+	}
+	if r = r.Released(true, t0); r.Doubt != 0 {
+		t.Errorf("%s", r.Encode())
+	}
+}
+
+func TestAHostThatIsBackReturnsOnceItIsEvacuated(t *testing.T) {
+	r := NewlyFenced("h", "", t0).Claimed("ctl1", 0, t0)
+	r, changed := r.PoweredOn(t0)
+	if !changed || r.Phase != Evacuating {
+		t.Errorf("%s", r.Encode())
+	}
+	if again, changed := r.PoweredOn(t0.Add(time.Hour)); changed {
+		t.Errorf("said twice: %s", again.Encode())
+	}
+	if r = r.Settled(t0); r.Phase != Returning || r.Owner != "" {
+		t.Errorf("%s", r.Encode())
+	}
+}
+
+func TestReason(t *testing.T) {
+	for text, want := range map[string]struct {
+		gen  int
+		ours bool
+	}{
+		Reason(7):             {7, true},
+		"nova-evac":           {0, true},
+		"disk being replaced": {0, false},
+		"":                    {0, false},
+	} {
+		if gen, ours := ReasonGen(text); gen != want.gen || ours != want.ours {
+			t.Errorf("%q: %d %v", text, gen, ours)
+		}
+	}
+}
+
+func TestHostNames(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"compute-1": true, "compute-1.example.org": true, "C_1": true,
+		"": false, "a b": false, "x'y": false, "<x>": false, "../etc": false, strings.Repeat("a", 254): false,
+	} {
+		if err := CheckHost(name); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(NewlyFenced("h", "n", t0).Encode())
+	f.Add("phase=evacuating gen=1 since=2026-03-01T03:00:00Z waiting_for=a=b \"c\"")
+	f.Fuzz(func(t *testing.T, value string) {
+		r, err := Parse("h", value)
+		if err != nil {
+			return
+		}
+		again, err := Parse("h", r.Encode())
+		if err != nil {
+			t.Fatalf("%q was parsed, its encoding %q is refused: %v", value, r.Encode(), err)
+		}
+		if diff := cmp.Diff(r, again); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}

@@ -1,0 +1,143 @@
+package record
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// SameFencing is how long after an evacuation began another `off` of a host that
+// was not seen back is taken for a repetition. Pacemaker repeats a fencing up to
+// ten times in a row when a device of the level fails, and an empty host may be
+// evacuated between two of them. No compute host boots, is let in, fails and is
+// fenced again in less.
+const SameFencing = time.Minute
+
+// NewlyFenced is the record of a host that was fenced and had none before.
+func NewlyFenced(host, node string, now time.Time) Record {
+	return Record{Host: host, Node: node, Phase: Fenced, Gen: 1, Since: now, Updated: now}
+}
+
+// FencedAgain is what the record becomes when the host was fenced (again). It
+// returns false where that changes nothing: the call belongs to the fencing that
+// the record is about, or its evacuation is under way and goes on.
+func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
+	repeated := false
+	switch r.Phase {
+	case Fenced, Evacuating:
+		repeated = !r.Back
+	case Evacuated:
+		repeated = !r.Back && now.Sub(r.Since) < SameFencing
+	}
+	if repeated {
+		return r, false
+	}
+	return r.NextGeneration(node, now), true
+}
+
+// NextGeneration is the record of the host's next fencing.
+func (r Record) NextGeneration(node string, now time.Time) Record {
+	return Record{Host: r.Host, Node: node, Phase: Fenced, Gen: r.Gen + 1, Since: now, Updated: now,
+		// An owner that is still at work keeps the host and the doubt about its
+		// requests: dropping them here would let another one in beside it.
+		Owner: r.Owner, Doubt: r.Doubt}
+}
+
+// PoweredOn notes that the host was powered on again. It returns false where that
+// is known already.
+func (r Record) PoweredOn(now time.Time) (Record, bool) {
+	if r.Back {
+		return r, false
+	}
+	r.Back, r.Updated = true, now
+	if r.Phase == Evacuated {
+		r.Phase = Returning
+	}
+	return r, true
+}
+
+// Claimed is the record with a new owner. Where the one before did not release
+// it, inDoubt more instances may have been sent unseen.
+func (r Record) Claimed(owner string, inDoubt int, now time.Time) Record {
+	if r.Owner != "" {
+		r.Doubt += inDoubt
+	}
+	r.Owner, r.Phase, r.Updated = owner, Evacuating, now
+	return r
+}
+
+// Released is the record when its owner stops in good order before the end: each
+// of its requests was answered. doubtOver says that those of an owner before it
+// can no longer be under way either.
+func (r Record) Released(doubtOver bool, now time.Time) Record {
+	r.Owner, r.Updated = "", now
+	if doubtOver {
+		r.Doubt = 0
+	}
+	r.Wait = "a supervisor to claim it"
+	return r
+}
+
+// Settled is the record when nothing is left to evacuate.
+func (r Record) Settled(now time.Time) Record {
+	r.Phase, r.Owner, r.Doubt, r.Updated = Evacuated, "", 0, now
+	if r.Back {
+		r.Phase = Returning
+	}
+	return r
+}
+
+// Unfinished says whether there is still something to evacuate.
+func (r Record) Unfinished() bool { return r.Phase == Fenced || r.Phase == Evacuating }
+
+// NodeName is the cluster's name of the host.
+func (r Record) NodeName() string {
+	if r.Node != "" {
+		return r.Node
+	}
+	return r.Host
+}
+
+// shellPrefix marks an owner that is a nova-evac in an operator's shell.
+const shellPrefix = "shell@"
+
+// ShellOwner is the owner's name of a nova-evac that an operator runs on node.
+func ShellOwner(node string) string { return shellPrefix + node }
+
+// OwnerNode takes an owner apart: the node it is on, and whether it is a shell.
+func OwnerNode(owner string) (node string, shell bool) {
+	return strings.TrimPrefix(owner, shellPrefix), strings.HasPrefix(owner, shellPrefix)
+}
+
+// CheckHost refuses a name that cannot be a compute host's: it would end up in
+// the CIB and in requests to Nova.
+func CheckHost(host string) error {
+	if host == "" || len(host) > 253 {
+		return fmt.Errorf("host name %q: it must have 1 to 253 characters", host)
+	}
+	for _, c := range host {
+		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-._", c)
+		if !ok {
+			return fmt.Errorf("host name %q: only letters, digits, '-', '_' and '.' can be in it", host)
+		}
+	}
+	return nil
+}
+
+// reasonPrefix begins every disabled_reason that nova-evac leaves in Nova.
+const reasonPrefix = "nova-evac"
+
+// Reason is the disabled_reason that nova-evac leaves in Nova's service record of
+// a fenced host: the second witness of the record, should the CIB lose it.
+func Reason(gen int) string {
+	return fmt.Sprintf("%s gen=%d: fenced, being evacuated", reasonPrefix, gen)
+}
+
+// ReasonGen reads the generation back from a disabled_reason; ours is false where
+// somebody else disabled the service.
+func ReasonGen(reason string) (gen int, ours bool) {
+	if _, err := fmt.Sscanf(reason, reasonPrefix+" gen=%d", &gen); err != nil {
+		return 0, strings.HasPrefix(reason, reasonPrefix)
+	}
+	return gen, true
+}
