@@ -1,0 +1,587 @@
+package evacuate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
+)
+
+// Policy is what an operator may choose about how an evacuation is carried.
+type Policy struct {
+	// MaxInFlight is how many instances of one host are under way at once, from the
+	// moment their request is sent to the moment Nova has settled them.
+	MaxInFlight int
+	// APITime is how long a request can live inside the cloud's API before it takes
+	// effect or never does: the longest time limit of its proxies and workers.
+	APITime time.Duration
+	// RetryMin and RetryMax bound the pause before an instance that failed is sent
+	// again; it doubles from failure to failure.
+	RetryMin, RetryMax time.Duration
+}
+
+// DefaultPolicy suits a cloud whose proxies cut a request off after a minute.
+var DefaultPolicy = Policy{
+	MaxInFlight: 16,
+	APITime:     time.Minute,
+	RetryMin:    5 * time.Second,
+	RetryMax:    5 * time.Minute,
+}
+
+// Pause is the pause after the given number of failures, 1 and up.
+func (p Policy) Pause(failures int) time.Duration {
+	pause := p.RetryMin
+	for range failures - 1 {
+		if pause >= p.RetryMax {
+			break
+		}
+		pause *= 2
+	}
+	return min(pause, p.RetryMax)
+}
+
+// Snapshot is one look at Nova, taken in this order: evacuation records, then
+// instances. Never the other way round: an instance that was listed on the source
+// before its record was seen done would look as if it had to be sent again.
+type Snapshot struct {
+	// Began is when the first request of the look was made, on our clock.
+	Began time.Time
+	// Services are all nova-computes.
+	Services []nova.Service
+	// Evacuations are the records from or to the host, at least those created since
+	// the generation began.
+	Evacuations []nova.Migration
+	// Servers are the instances that Nova has on the host.
+	Servers []nova.Server
+	// Headed holds, for instances whose evacuation is accepted and has no
+	// destination yet, the hosts that placement has set aside for them. It has no
+	// entry for an instance that was not asked about.
+	Headed map[string][]string
+}
+
+// Attempt is what this process knows of the requests it sent for one instance. It
+// is lost when the process dies; what it holds that matters is covered by the
+// order of sending (see Situation.Doubt).
+type Attempt struct {
+	// Pending is true while the request has no answer.
+	Pending bool
+	// Answered is when the last answer, or the loss of it, was noticed.
+	Answered time.Time
+	// UnknownUntil is not zero where the answer was lost: until then the request may
+	// still be under way.
+	UnknownUntil time.Time
+	// LastRecord is the highest id among the instance's evacuation records when the
+	// request was sent; a higher one afterwards is that request's.
+	LastRecord int
+	// Over is true once what came of the request is known.
+	Over bool
+	// Failures counts failed attempts that are over.
+	Failures int
+	// NotBefore is when the instance may be sent again.
+	NotBefore time.Time
+	// Err is what came of the last attempt, in Nova's words.
+	Err string
+}
+
+// Situation is all that a decision rests on.
+type Situation struct {
+	Now time.Time
+	// Host is Nova's name of the host.
+	Host string
+	// Since is when this generation of the evacuation began, and Skew how much
+	// Nova's clock is ahead of ours.
+	Since time.Time
+	Skew  time.Duration
+	// Doubt is how many instances, the first in the order of sending, may have been
+	// sent by an owner that died before Nova showed it; until DoubtUntil they are
+	// left alone, and so are those that failed and would be sent again.
+	Doubt      int
+	DoubtUntil time.Time
+	// WasDown is true once forced_down was read back in this run.
+	WasDown bool
+	// FailedOnRecord is how many instances the host's record says have failed. A
+	// new owner takes the order of sending from Nova, which does not show what it
+	// refused; the count on record tells it how many may stand before the frontier,
+	// so it must not fall behind by more than MaxInFlight.
+	FailedOnRecord int
+	Snapshot       Snapshot
+	Attempts       map[string]Attempt
+}
+
+// InDoubt is how many instances, first in the order of sending, may have been sent
+// unseen by an owner that died and left failedOnRecord in the record.
+func InDoubt(p Policy, failedOnRecord int) int { return 2*p.MaxInFlight + failedOnRecord }
+
+// State is what is to be thought of one instance.
+type State string
+
+// The states of an instance of the host. Only Nova no longer having it on the
+// host counts as done: neither an evacuation record in whatever status, nor the
+// absence of a task is proof.
+const (
+	// Waiting: to be sent as soon as a slot is free.
+	Waiting State = "waiting"
+	// Sent: its request has no answer yet, or Nova does not show it yet.
+	Sent State = "sent"
+	// Rebuilding: Nova is working on it.
+	Rebuilding State = "rebuilding"
+	// Doubtful: a request that nobody can see may still be under way for it.
+	Doubtful State = "doubtful"
+	// Failed: an attempt failed; it is sent again after a pause.
+	Failed State = "failed"
+	// Skipped: it stays, for a reason.
+	Skipped State = "skipped"
+)
+
+// Instance is the verdict on one instance.
+type Instance struct {
+	ID, Name string
+	State    State
+	// Why explains the state in words, where there is something to explain.
+	Why string
+	// Dest is where it is being rebuilt, if known.
+	Dest string
+}
+
+// Plan is what to do now, and what to say.
+type Plan struct {
+	// ForceDown is true where Nova has to be told first that the host is down.
+	// Nothing is sent before that was read back.
+	ForceDown bool
+	// Service is the host's nova-compute, as read.
+	Service nova.Service
+	// Send holds the instances to evacuate now, in order.
+	Send []string
+	// Ask holds instances whose destination only placement can tell.
+	Ask []string
+	// Instances are the verdicts, in the order of sending.
+	Instances []Instance
+	// Done counts the instances that left the host in this generation.
+	Done int
+	// Settled is true when nothing is left to do.
+	Settled bool
+	// Wait says what it waits for, or what was left and why.
+	Wait string
+	// Until is when the plan changes by itself at the earliest; zero: only Nova
+	// can change it.
+	Until time.Time
+}
+
+// Count is how many instances are in one of the given states.
+func (p Plan) Count(states ...State) int {
+	n := 0
+	for _, i := range p.Instances {
+		if slices.Contains(states, i.State) {
+			n++
+		}
+	}
+	return n
+}
+
+// clockMargin covers what is lost in whole seconds: those of Nova's created_at,
+// of the Date header that gives the skew, and of the record's since.
+const clockMargin = 3 * time.Second
+
+// staleAccepted is the age from which an evacuation record that is accepted,
+// while its instance has no task, belongs to a request that came to nothing: Nova
+// sets the task before it makes the record (nova/compute/api.py, evacuate).
+const staleAccepted = 30 * time.Second
+
+// Decide looks at a situation and says what to do. It is a pure function.
+func Decide(s Situation, p Policy) Plan {
+	var plan Plan
+	service, found := find(s.Snapshot.Services, s.Host)
+	if !found {
+		plan.Wait = "Nova lists no nova-compute of this name any more"
+		return plan
+	}
+	plan.Service = service
+	usable := map[string]nova.Service{}
+	for _, svc := range s.Snapshot.Services {
+		usable[svc.Host] = svc
+	}
+	history := records(s)
+	plan.Done = left(s, history)
+
+	var fresh []int // indexes into plan.Instances
+	for _, server := range sorted(s.Snapshot.Servers) {
+		i := judge(server, history[server.ID], usable, s, p)
+		if i.State == Waiting && len(history[server.ID]) == 0 {
+			fresh = append(fresh, len(plan.Instances))
+		}
+		if i.State == Rebuilding && i.Dest == "" && asksWhere(s, usable) {
+			plan.Ask = append(plan.Ask, i.ID)
+		}
+		plan.Instances = append(plan.Instances, i)
+	}
+	doubt(&plan, fresh, s)
+
+	// A request that is still under way for an instance that is not listed occupies
+	// its slot as well: its answer alone says what became of it.
+	listed := map[string]bool{}
+	for _, i := range plan.Instances {
+		listed[i.ID] = true
+	}
+	busy := plan.Count(Sent, Rebuilding)
+	for _, i := range plan.Instances {
+		// A lost answer holds its slot too: it bounds what a next owner cannot see.
+		if i.State == Doubtful && !s.Attempts[i.ID].UnknownUntil.IsZero() {
+			busy++
+		}
+	}
+	for id, a := range s.Attempts {
+		if a.Pending && !listed[id] {
+			busy++
+		}
+	}
+	plan.ForceDown = !service.ForcedDown && !s.WasDown
+	if service.ForcedDown && plan.Count(Failed)-s.FailedOnRecord <= p.MaxInFlight {
+		for _, i := range plan.Instances {
+			if i.State == Waiting && busy < p.MaxInFlight {
+				plan.Send = append(plan.Send, i.ID)
+				busy++
+			}
+		}
+	}
+	plan.Settled = service.ForcedDown && busy == 0 && plan.Count(Waiting, Doubtful, Failed) == 0
+	plan.Wait, plan.Until = explain(plan, s)
+	return plan
+}
+
+func find(services []nova.Service, host string) (nova.Service, bool) {
+	for _, svc := range services {
+		if svc.Host == host {
+			return svc, true
+		}
+	}
+	return nova.Service{}, false
+}
+
+// sorted gives the order of sending, which a new owner must be able to compute
+// again from Nova's answers alone.
+func sorted(servers []nova.Server) []nova.Server {
+	servers = slices.Clone(servers)
+	slices.SortFunc(servers, func(a, b nova.Server) int { return cmp.Compare(a.ID, b.ID) })
+	return servers
+}
+
+// records groups this generation's evacuation records from the host by instance,
+// newest first. Older ones mean nothing: some stay accepted or pre-migrating for
+// ever (seen on Nova 26.2).
+func records(s Situation) map[string][]nova.Migration {
+	by := map[string][]nova.Migration{}
+	since := s.Since.Add(s.Skew - clockMargin)
+	for _, m := range s.Snapshot.Evacuations {
+		if m.Source == s.Host && !m.Created.Before(since) {
+			by[m.Instance] = append(by[m.Instance], m)
+		}
+	}
+	for _, ms := range by {
+		slices.SortFunc(ms, func(a, b nova.Migration) int { return cmp.Compare(b.ID, a.ID) })
+	}
+	return by
+}
+
+// left counts the instances with an evacuation of this generation that Nova
+// carried out and that are not on the host any more.
+func left(s Situation, history map[string][]nova.Migration) int {
+	here := map[string]bool{}
+	for _, server := range s.Snapshot.Servers {
+		here[server.ID] = true
+	}
+	n := 0
+	for id, ms := range history {
+		if !here[id] && slices.ContainsFunc(ms, func(m nova.Migration) bool { return m.Status == "done" || m.Status == "completed" }) {
+			n++
+		}
+	}
+	return n
+}
+
+// Learn draws from a new look at Nova what came of the requests that were answered
+// before it, and returns the attempts so completed. An instance that is still on
+// the host with nothing under way has failed, and gets a pause; one whose
+// destination died has not failed, and gets none.
+func Learn(s Situation, p Policy) map[string]Attempt {
+	services := map[string]nova.Service{}
+	for _, svc := range s.Snapshot.Services {
+		services[svc.Host] = svc
+	}
+	history := records(s)
+	listed := map[string]bool{}
+	learned := map[string]Attempt{}
+	for _, server := range s.Snapshot.Servers {
+		listed[server.ID] = true
+		a, tried := s.Attempts[server.ID]
+		if !tried {
+			continue
+		}
+		learned[server.ID] = a
+		if a.Pending || a.Over || !a.Answered.Before(s.Snapshot.Began) || server.Partial {
+			continue
+		}
+		own := history[server.ID]
+		shown := len(own) > 0 && own[0].ID > a.LastRecord
+		if under, _ := underway(server, own, services, s); under || !shown && s.Now.Before(a.UnknownUntil) {
+			continue
+		}
+		a.Over, a.UnknownUntil = true, time.Time{}
+		if !shown || own[0].Status == "error" || own[0].Status == "failed" {
+			a.Failures++
+			a.NotBefore = s.Now.Add(p.Pause(a.Failures))
+		}
+		learned[server.ID] = a
+	}
+	for id, a := range s.Attempts {
+		if !listed[id] && (a.Pending || !a.Answered.Before(s.Snapshot.Began)) {
+			learned[id] = a
+		}
+	}
+	return learned
+}
+
+// judge says what is to be thought of one instance that Nova has on the host.
+func judge(server nova.Server, history []nova.Migration, services map[string]nova.Service, s Situation, p Policy) Instance {
+	i := Instance{ID: server.ID, Name: server.Name}
+	is := func(state State, why string) Instance {
+		i.State, i.Why = state, why
+		return i
+	}
+	a, tried := s.Attempts[server.ID]
+	// The request's own record proves that Nova took it, whatever the answer was.
+	shown := tried && len(history) > 0 && history[0].ID > a.LastRecord
+	switch {
+	case a.Pending:
+		return is(Sent, "")
+	case tried && !a.Answered.Before(s.Snapshot.Began):
+		return is(Sent, "") // answered, but this look at Nova is older than the answer
+	}
+
+	if server.Partial {
+		return is(Rebuilding, "its cell is down, Nova tells nothing of it")
+	}
+	if where, why := underway(server, history, services, s); where {
+		i.Dest = dest(history)
+		return is(Rebuilding, why)
+	}
+	if tried && !shown && s.Now.Before(a.UnknownUntil) {
+		return is(Doubtful, fmt.Sprintf("the answer to its request was lost; sent again after %s unless it shows", clock(a.UnknownUntil)))
+	}
+	if why := stays(server); why != "" {
+		return is(Skipped, why)
+	}
+
+	failure := a.Err
+	if len(history) > 0 && (history[0].Status == "error" || history[0].Status == "failed") {
+		failure = cmp.Or(server.Fault, "its evacuation ended as "+history[0].Status)
+		if history[0].Dest != "" {
+			failure += " (on " + history[0].Dest + ")"
+		}
+	}
+	if s.Now.Before(a.NotBefore) {
+		return is(Failed, cmp.Or(failure, "its evacuation came to nothing"))
+	}
+	return is(Waiting, failure)
+}
+
+// underway answers whether Nova may still be working on an instance's evacuation.
+// An evacuation whose every destination is dead is not: nothing in Nova ends it
+// (seen on Nova 26.2, the record stays pre-migrating for ever).
+func underway(server nova.Server, history []nova.Migration, services map[string]nova.Service, s Situation) (bool, string) {
+	open := 0
+	for _, m := range history {
+		switch m.Status {
+		case "accepted", "pre-migrating":
+		case "done":
+			// Nova sets the host before the record is done, and the records were read
+			// first: an instance that came back to a host that is down is impossible,
+			// one that is not yet seen to have left is not.
+			return true, "Nova has finished, its host is not seen to have changed yet"
+		default:
+			continue
+		}
+		switch {
+		case m.Dest != "" && dead(m.Dest, services):
+		case m.Dest == "" && headedForDead(s.Snapshot.Headed[server.ID], s.Host, services):
+		case m.Status == "accepted" && server.TaskState == "" && s.novaAge(m) > staleAccepted:
+		default:
+			open++
+		}
+	}
+	rebuilding := strings.HasPrefix(server.TaskState, "rebuild")
+	switch {
+	case open > 0:
+		return true, ""
+	case rebuilding && len(history) == 0:
+		// Begun before this generation: by hand, or a user's own rebuild that the
+		// host took with it. Nobody works on the latter, and Nova takes an evacuation
+		// all the same, so it has to be told apart from the former by its record.
+		return openBefore(server.ID, services, s), "its evacuation was begun before the host was fenced"
+	}
+	return false, ""
+}
+
+// openBefore answers whether an evacuation from before this generation is open for
+// the instance, on a destination that lives.
+func openBefore(id string, services map[string]nova.Service, s Situation) bool {
+	return slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
+		return m.Instance == id && m.Source == s.Host && (m.Status == "accepted" || m.Status == "pre-migrating") && !dead(m.Dest, services)
+	})
+}
+
+// novaAge is how old a record is by Nova's clock.
+func (s Situation) novaAge(m nova.Migration) time.Duration {
+	return s.Now.Add(s.Skew).Sub(m.Created)
+}
+
+// dead: somebody told Nova that the host is off. Nova believes it, and so do we:
+// a host that merely does not answer may still be at work.
+func dead(host string, services map[string]nova.Service) bool {
+	svc, known := services[host]
+	return host != "" && known && svc.ForcedDown
+}
+
+// headedForDead answers whether placement has set aside room for the instance
+// only on hosts that are dead, apart from the source itself.
+func headedForDead(headed []string, source string, services map[string]nova.Service) bool {
+	others := 0
+	for _, host := range headed {
+		if host == source {
+			continue
+		}
+		if !dead(host, services) {
+			return false
+		}
+		others++
+	}
+	return others > 0
+}
+
+// asksWhere: the destination matters only when a host died since.
+func asksWhere(s Situation, services map[string]nova.Service) bool {
+	for host := range services {
+		if host != s.Host && dead(host, services) {
+			return true
+		}
+	}
+	return false
+}
+
+func dest(history []nova.Migration) string {
+	for _, m := range history {
+		if m.Dest != "" && (m.Status == "accepted" || m.Status == "pre-migrating") {
+			return m.Dest
+		}
+	}
+	return ""
+}
+
+// stays says why an instance is not evacuated, and nothing where it is. Nova
+// evacuates active, stopped and error, and refuses all else with 409
+// (nova/compute/api.py, evacuate; tried state by state on Nova 26.2).
+func stays(server nova.Server) string {
+	switch server.VMState {
+	case "active", "stopped", "error":
+	default:
+		return "Nova does not evacuate an instance that is " + server.VMState
+	}
+	if server.TaskState == "deleting" || server.TaskState == "soft-deleting" {
+		return "its user has asked for its deletion, an evacuation would bring it back"
+	}
+	return ""
+}
+
+// doubt marks the instances for which a dead owner's request may be under way.
+func doubt(plan *Plan, fresh []int, s Situation) {
+	if s.Doubt == 0 || !s.Now.Before(s.DoubtUntil) {
+		return
+	}
+	why := "the owner before may have sent it; sent again after " + clock(s.DoubtUntil) + " unless it shows"
+	mark := func(i *Instance) {
+		if _, ours := s.Attempts[i.ID]; !ours {
+			i.State, i.Why = Doubtful, why
+		}
+	}
+	for n, index := range fresh {
+		if n < s.Doubt {
+			mark(&plan.Instances[index])
+		}
+	}
+	first := map[int]bool{}
+	for _, index := range fresh {
+		first[index] = true
+	}
+	for n := range plan.Instances {
+		// What failed before was sent again out of the order, so any may be in doubt.
+		if plan.Instances[n].State == Waiting && !first[n] {
+			mark(&plan.Instances[n])
+		}
+	}
+}
+
+// explain puts the plan in words, the most important first.
+func explain(plan Plan, s Situation) (string, time.Time) {
+	var parts []string
+	var until time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (until.IsZero() || t.Before(until)) {
+			until = t
+		}
+	}
+	switch {
+	case plan.ForceDown:
+		parts = append(parts, "Nova to take the host for down")
+	case !plan.Service.ForcedDown:
+		// Whoever cleared it takes the host for alive. It may well be, with its
+		// instances running: nothing is sent until somebody says otherwise.
+		parts = append(parts, "somebody to force the host down again: its forced_down was cleared while instances were left on it")
+	}
+	where := map[string]int{}
+	for _, i := range plan.Instances {
+		a := s.Attempts[i.ID]
+		switch i.State {
+		case Rebuilding:
+			where[cmp.Or(i.Dest, "a destination to be chosen")]++
+		case Failed:
+			sooner(a.NotBefore)
+		case Doubtful:
+			sooner(cmp.Or(a.UnknownUntil, s.DoubtUntil))
+		}
+	}
+	if len(where) > 0 {
+		var on []string
+		for host, n := range where {
+			on = append(on, fmt.Sprintf("%s %d", host, n))
+		}
+		slices.Sort(on)
+		parts = append(parts, fmt.Sprintf("%d rebuilding (%s)", plan.Count(Rebuilding), strings.Join(on, ", ")))
+	}
+	if n := plan.Count(Sent) + len(plan.Send); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d sent", n))
+	}
+	if n := plan.Count(Waiting) - len(plan.Send); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d waiting for a slot", n))
+	}
+	for _, state := range []State{Failed, Doubtful, Skipped} {
+		if n := plan.Count(state); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s, %s", n, state, example(plan.Instances, state)))
+		}
+	}
+	return strings.Join(parts, "; "), until
+}
+
+// example names the first instance in a state, with its reason.
+func example(instances []Instance, state State) string {
+	for _, i := range instances {
+		if i.State == state {
+			return fmt.Sprintf("%s: %s", cmp.Or(i.Name, i.ID), i.Why)
+		}
+	}
+	return ""
+}
+
+// clock is a moment as the record's reader finds it beside since and updated.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05Z") }

@@ -1,0 +1,484 @@
+package evacuate
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
+)
+
+var (
+	t0     = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+	policy = Policy{MaxInFlight: 2, APITime: time.Minute, RetryMin: 5 * time.Second, RetryMax: 5 * time.Minute}
+)
+
+// at is a situation one minute into the evacuation of the dead host src, with the
+// destinations d1 and d2 alive.
+func at(change func(*Situation)) Situation {
+	s := Situation{
+		Now: t0.Add(time.Minute), Host: "src", Since: t0,
+		Snapshot: Snapshot{
+			Began:    t0.Add(time.Minute),
+			Services: []nova.Service{{Host: "src", ForcedDown: true}, {Host: "d1", Up: true, Enabled: true}, {Host: "d2", Up: true, Enabled: true}},
+		},
+		Attempts: map[string]Attempt{},
+	}
+	if change != nil {
+		change(&s)
+	}
+	return s
+}
+
+func server(id string) nova.Server {
+	return nova.Server{ID: id, Name: "vm-" + id, Host: "src", VMState: "active"}
+}
+
+func rebuilding(id string) nova.Server {
+	s := server(id)
+	s.TaskState = "rebuild_spawning"
+	return s
+}
+
+func evacuation(n int, id, status, dest string) nova.Migration {
+	return nova.Migration{ID: n, Instance: id, Source: "src", Dest: dest, Status: status, Created: t0.Add(10 * time.Second)}
+}
+
+func died(s *Situation, host string) {
+	for i := range s.Snapshot.Services {
+		if s.Snapshot.Services[i].Host == host {
+			s.Snapshot.Services[i].Up, s.Snapshot.Services[i].ForcedDown = false, true
+		}
+	}
+}
+
+func TestDecide(t *testing.T) {
+	answered := t0.Add(30 * time.Second)
+	for _, c := range []struct {
+		name string
+		s    Situation
+		// want lists the verdicts as "id:state", send what is sent.
+		want, send string
+		settled    bool
+		wait       string // part of it
+	}{
+		{
+			name: "nothing is sent before the host is known to be down",
+			s: at(func(s *Situation) {
+				s.Snapshot.Services[0].ForcedDown = false
+				s.Snapshot.Servers = []nova.Server{server("a")}
+			}),
+			want: "a:waiting", wait: "Nova to take the host for down",
+		},
+		{
+			name: "a host whose forced_down was cleared meanwhile is not evacuated any more",
+			s: at(func(s *Situation) {
+				s.Snapshot.Services[0].ForcedDown = false
+				s.WasDown = true
+				s.Snapshot.Servers = []nova.Server{server("a")}
+			}),
+			want: "a:waiting", wait: "forced_down was cleared",
+		},
+		{
+			name: "an empty host is settled",
+			s:    at(nil), settled: true,
+		},
+		{
+			name: "an empty host that is not forced down is not settled",
+			s:    at(func(s *Situation) { s.Snapshot.Services[0].ForcedDown = false }),
+			wait: "Nova to take the host for down",
+		},
+		{
+			name: "as many are sent as there are slots, in the order of their ids",
+			s:    at(func(s *Situation) { s.Snapshot.Servers = []nova.Server{server("c"), server("a"), server("b")} }),
+			want: "a:waiting b:waiting c:waiting", send: "a b", wait: "2 sent; 1 waiting for a slot",
+		},
+		{
+			name: "an instance being rebuilt keeps its slot",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), server("b"), server("c")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
+			}),
+			want: "a:rebuilding b:waiting c:waiting", send: "b", wait: "1 rebuilding (d1 1)",
+		},
+		{
+			name: "no task is not completion while the record is open",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
+			}),
+			want: "a:rebuilding", wait: "rebuilding (d1 1)",
+		},
+		{
+			name: "a record that is done does not count while Nova has the instance on the host",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "done", "d1")}
+			}),
+			want: "a:rebuilding",
+		},
+		{
+			name: "a request without an answer keeps its slot, also when its instance is not listed",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a"), server("b"), server("c")}
+				s.Attempts["a"] = Attempt{Pending: true}
+				s.Attempts["z"] = Attempt{Pending: true}
+			}),
+			want: "a:sent b:waiting c:waiting", wait: "1 sent; 2 waiting for a slot",
+		},
+		{
+			name: "a request answered after the look began is not sent again",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Attempts["a"] = Attempt{Answered: s.Snapshot.Began}
+			}),
+			want: "a:sent",
+		},
+		{
+			name: "after a lost answer the instance is left alone for the API's time, and keeps its slot",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a"), server("b"), server("c")}
+				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: answered.Add(time.Minute)}
+			}),
+			want: "a:doubtful b:waiting c:waiting", send: "b", wait: "the answer to its request was lost",
+		},
+		{
+			name: "a lost answer whose record shows up is a request that Nova took",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(8, "a", "accepted", "")}
+				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: answered.Add(time.Minute), LastRecord: 7}
+			}),
+			want: "a:rebuilding",
+		},
+		{
+			name: "a lost answer whose record has failed needs no more waiting",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(8, "a", "failed", "d1")}
+				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: answered.Add(time.Minute), LastRecord: 7}
+			}),
+			want: "a:waiting", send: "a",
+		},
+		{
+			name: "a lost answer that never shows is sent again when its time is over",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: s.Now}
+			}),
+			want: "a:waiting", send: "a",
+		},
+		{
+			name: "a failed instance waits for its pause to end, and says why it failed",
+			s: at(func(s *Situation) {
+				a := server("a")
+				a.VMState, a.Fault = "error", "No valid host was found."
+				s.Snapshot.Servers = []nova.Server{a}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "error", "")}
+				s.Attempts["a"] = Attempt{Answered: answered, LastRecord: 0, Over: true, Failures: 1, NotBefore: s.Now.Add(time.Second)}
+			}),
+			want: "a:failed", wait: "1 failed, vm-a: No valid host was found.",
+		},
+		{
+			name: "the pause over, it is sent again",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "error", "")}
+				s.Attempts["a"] = Attempt{Answered: answered, Over: true, Failures: 1, NotBefore: s.Now}
+			}),
+			want: "a:waiting", send: "a",
+		},
+		{
+			name: "an evacuation whose destination died is sent again",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1"), evacuation(2, "b", "pre-migrating", "d2")}
+			}),
+			want: "a:waiting b:rebuilding", send: "a",
+		},
+		{
+			name: "one that merely does not answer is waited for",
+			s: at(func(s *Situation) {
+				s.Snapshot.Services[1].Up = false
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
+			}),
+			want: "a:rebuilding",
+		},
+		{
+			name: "sent again after a death, the new record is the one that counts",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1"), evacuation(2, "a", "accepted", "")}
+			}),
+			want: "a:rebuilding",
+		},
+		{
+			name: "accepted without a destination, placement knows that it was headed for a dead host",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", ""), evacuation(2, "b", "accepted", "")}
+				s.Snapshot.Headed = map[string][]string{"a": {"src", "d1"}, "b": {"src", "d1", "d2"}}
+			}),
+			want: "a:waiting b:rebuilding", send: "a",
+		},
+		{
+			name: "accepted with nothing set aside but on the source is not scheduled yet",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "")}
+				s.Snapshot.Headed = map[string][]string{"a": {"src"}}
+			}),
+			want: "a:rebuilding",
+		},
+		{
+			name: "a record left open by an earlier generation does not hold the instance back",
+			s: at(func(s *Situation) {
+				old := evacuation(1, "a", "pre-migrating", "d1")
+				old.Created = t0.Add(-time.Hour)
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{old}
+			}),
+			want: "a:waiting", send: "a",
+		},
+		{
+			name: "an evacuation begun by hand before the fencing is waited for while it rebuilds",
+			s: at(func(s *Situation) {
+				old := evacuation(1, "a", "pre-migrating", "d1")
+				old.Created = t0.Add(-30 * time.Second)
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{old}
+			}),
+			want: "a:rebuilding",
+		},
+		{
+			name: "a rebuild by its user that the host took with it is no evacuation",
+			s:    at(func(s *Situation) { s.Snapshot.Servers = []nova.Server{rebuilding("a")} }),
+			want: "a:waiting", send: "a",
+		},
+		{
+			name: "an evacuation to this host from elsewhere is not this host's",
+			s: at(func(s *Situation) {
+				m := evacuation(1, "a", "done", "src")
+				m.Source = "d2"
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{m}
+			}),
+			want: "a:waiting", send: "a",
+		},
+		{
+			name: "what Nova cannot evacuate is left, with its reason, and holds nothing up",
+			s: at(func(s *Situation) {
+				a, b := server("a"), server("b")
+				a.VMState, b.TaskState = "paused", "deleting"
+				s.Snapshot.Servers = []nova.Server{a, b}
+			}),
+			want: "a:skipped b:skipped", settled: true, wait: "2 skipped, vm-a: Nova does not evacuate an instance that is paused",
+		},
+		{
+			name: "an instance of a cell that is down is waited for",
+			s:    at(func(s *Situation) { s.Snapshot.Servers = []nova.Server{{ID: "a", Partial: true}} }),
+			want: "a:rebuilding",
+		},
+		{
+			name: "after a takeover the first in the order are in doubt and those behind them go out",
+			s: at(func(s *Situation) {
+				s.Doubt, s.DoubtUntil = 2, s.Now.Add(time.Second)
+				s.Snapshot.Servers = []nova.Server{server("a"), rebuilding("b"), server("c"), server("d")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "b", "pre-migrating", "d1")}
+			}),
+			want: "a:doubtful b:rebuilding c:doubtful d:waiting", send: "d", wait: "the owner before may have sent it",
+		},
+		{
+			name: "after a takeover what failed before is in doubt wherever it stands",
+			s: at(func(s *Situation) {
+				s.Doubt, s.DoubtUntil = 1, s.Now.Add(time.Second)
+				s.Snapshot.Servers = []nova.Server{server("a"), server("b"), server("z")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "z", "failed", "d1")}
+			}),
+			want: "a:doubtful b:waiting z:doubtful", send: "b",
+		},
+		{
+			name: "the time of doubt over, they are sent",
+			s: at(func(s *Situation) {
+				s.Doubt, s.DoubtUntil = 2, s.Now
+				s.Snapshot.Servers = []nova.Server{server("a")}
+			}),
+			want: "a:waiting", send: "a",
+		},
+		{
+			name: "when more have failed than the record tells a next owner, nothing more is sent",
+			s: at(func(s *Situation) {
+				for _, id := range []string{"a", "b", "c"} {
+					s.Snapshot.Servers = append(s.Snapshot.Servers, server(id))
+					s.Attempts[id] = Attempt{Answered: answered, Over: true, NotBefore: s.Now.Add(time.Second)}
+				}
+				s.Snapshot.Servers = append(s.Snapshot.Servers, server("d"))
+			}),
+			want: "a:failed b:failed c:failed d:waiting", wait: "1 waiting for a slot",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan := Decide(c.s, policy)
+			var got []string
+			for _, i := range plan.Instances {
+				got = append(got, i.ID+":"+string(i.State))
+			}
+			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
+				t.Errorf("verdicts: %s", diff)
+			}
+			if diff := cmp.Diff(c.send, strings.Join(plan.Send, " ")); diff != "" {
+				t.Errorf("sent: %s", diff)
+			}
+			if plan.Settled != c.settled {
+				t.Errorf("settled: %v", plan.Settled)
+			}
+			if !strings.Contains(plan.Wait, c.wait) {
+				t.Errorf("waits for %q, expected in it %q", plan.Wait, c.wait)
+			}
+		})
+	}
+}
+
+func TestDoneIsCountedFromNovaAlone(t *testing.T) {
+	s := at(func(s *Situation) {
+		s.Snapshot.Servers = []nova.Server{server("c")}
+		old := evacuation(1, "x", "completed", "d1")
+		old.Created = t0.Add(-time.Hour)
+		s.Snapshot.Evacuations = []nova.Migration{old, evacuation(2, "a", "failed", "d1"), evacuation(3, "a", "done", "d2"),
+			evacuation(4, "b", "completed", "d1"), evacuation(5, "c", "done", "d1"), evacuation(6, "d", "error", "")}
+	})
+	if plan := Decide(s, policy); plan.Done != 2 {
+		t.Errorf("%d done; a and b are, c is still on the host, d failed and was deleted, x is of an earlier time", plan.Done)
+	}
+}
+
+func TestNovasClockMayBeAheadOrBehind(t *testing.T) {
+	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
+		s := at(func(s *Situation) {
+			s.Skew = skew
+			m := evacuation(1, "a", "pre-migrating", "d1")
+			m.Created = t0.Add(skew + time.Second)
+			s.Snapshot.Servers = []nova.Server{server("a")}
+			s.Snapshot.Evacuations = []nova.Migration{m}
+		})
+		if plan := Decide(s, policy); len(plan.Send) != 0 {
+			t.Errorf("skew %v: an evacuation of this generation was taken for an old one", skew)
+		}
+	}
+}
+
+func TestLearn(t *testing.T) {
+	answered := t0.Add(30 * time.Second)
+	for _, c := range []struct {
+		name string
+		s    Situation
+		want Attempt
+	}{
+		{"an instance that is still there with nothing under way has failed",
+			at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "failed", "d1")}
+				s.Attempts["a"] = Attempt{Answered: answered, Failures: 1}
+			}),
+			Attempt{Answered: answered, Over: true, Failures: 2, NotBefore: t0.Add(70 * time.Second)}},
+		{"one whose destination died has not failed",
+			at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
+				s.Attempts["a"] = Attempt{Answered: answered}
+			}),
+			Attempt{Answered: answered, Over: true}},
+		{"one under way is not over",
+			at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "")}
+				s.Attempts["a"] = Attempt{Answered: answered}
+			}),
+			Attempt{Answered: answered}},
+		{"one whose answer was lost is not over before its time",
+			at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: s.Now.Add(time.Second)}
+			}),
+			Attempt{Answered: answered, UnknownUntil: t0.Add(61 * time.Second)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, Learn(c.s, policy)["a"]); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	s := at(func(s *Situation) { s.Attempts["a"] = Attempt{Answered: answered} })
+	if got := Learn(s, policy); len(got) != 0 {
+		t.Errorf("an instance that has left is still remembered: %v", got)
+	}
+}
+
+func TestPausesGrowToTheirBound(t *testing.T) {
+	var got []time.Duration
+	for n := 1; n < 10; n++ {
+		got = append(got, policy.Pause(n)/time.Second)
+	}
+	if want := "[5ns 10ns 20ns 40ns 80ns 160ns 300ns 300ns 300ns]"; fmt.Sprint(got) != want {
+		t.Errorf("%v", got)
+	}
+}
+
+// Whatever Nova shows, some things must never happen.
+func TestDecideNeverSendsWhatMayBeUnderWay(t *testing.T) {
+	hosts := []string{"", "d1", "d2", "src"}
+	rapid.Check(t, func(t *rapid.T) {
+		s := at(nil)
+		if rapid.Bool().Draw(t, "d1 died") {
+			died(&s, "d1")
+		}
+		s.Snapshot.Services[0].ForcedDown = rapid.Bool().Draw(t, "down")
+		for n := range rapid.IntRange(0, 6).Draw(t, "servers") {
+			id := string(rune('a' + n))
+			srv := server(id)
+			srv.VMState = rapid.SampledFrom([]string{"active", "stopped", "error", "paused"}).Draw(t, "vm")
+			srv.TaskState = rapid.SampledFrom([]string{"", "rebuilding", "rebuild_spawning", "powering-off", "deleting"}).Draw(t, "task")
+			s.Snapshot.Servers = append(s.Snapshot.Servers, srv)
+			for range rapid.IntRange(0, 2).Draw(t, "records") {
+				s.Snapshot.Evacuations = append(s.Snapshot.Evacuations, evacuation(len(s.Snapshot.Evacuations)+1, id,
+					rapid.SampledFrom([]string{"accepted", "pre-migrating", "done", "completed", "error", "failed"}).Draw(t, "status"),
+					rapid.SampledFrom(hosts).Draw(t, "dest")))
+			}
+			if rapid.Bool().Draw(t, "tried") {
+				s.Attempts[id] = Attempt{Pending: rapid.Bool().Draw(t, "pending"), LastRecord: rapid.IntRange(0, 3).Draw(t, "last"),
+					Answered: s.Snapshot.Began.Add(time.Duration(rapid.IntRange(-5, 5).Draw(t, "answered")) * time.Second)}
+			}
+		}
+		plan := Decide(s, policy)
+		if len(plan.Send) > 0 && !s.Snapshot.Services[0].ForcedDown {
+			t.Fatal("sent from a host that is not known to be down")
+		}
+		if len(plan.Send)+plan.Count(Sent, Rebuilding) > max(policy.MaxInFlight, plan.Count(Sent, Rebuilding)) {
+			t.Fatal("more in flight than allowed")
+		}
+		if plan.Settled && plan.Count(Skipped) != len(plan.Instances) {
+			t.Fatal("settled with instances left that can be evacuated")
+		}
+		for _, id := range plan.Send {
+			if a := s.Attempts[id]; a.Pending || !a.Answered.Before(s.Snapshot.Began) {
+				t.Fatalf("%s was sent again while its request may be under way", id)
+			}
+			for _, m := range s.Snapshot.Evacuations {
+				if m.Instance == id && m.Status == "pre-migrating" && m.Dest != "src" && m.Dest != "" && !dead(m.Dest, map[string]nova.Service{
+					"d1": s.Snapshot.Services[1], "d2": s.Snapshot.Services[2]}) {
+					t.Fatalf("%s was sent again while %s rebuilds it", id, m.Dest)
+				}
+			}
+		}
+	})
+}

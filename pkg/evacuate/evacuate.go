@@ -1,0 +1,381 @@
+// Package evacuate carries the instances of one dead compute host to other hosts.
+//
+// Decide, a pure function, looks at what Nova says and decides; Evacuation, a thin
+// loop, asks and sends. The loop remembers only its own requests: whoever takes
+// over needs the host's record and a look at Nova, nothing else.
+package evacuate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// Nova is what an evacuation asks of Nova. *nova.Client is one.
+type Nova interface {
+	Services(ctx context.Context) ([]nova.Service, error)
+	ForceDown(ctx context.Context, service nova.Service, reason string) error
+	Servers(ctx context.Context, host string) ([]nova.Server, error)
+	Evacuations(ctx context.Context, host string, since time.Time) ([]nova.Migration, error)
+	Evacuate(ctx context.Context, id string) error
+	Destinations(ctx context.Context, id string) ([]string, error)
+	Skew() time.Duration
+}
+
+// Progress is what an evacuation reports after every look at Nova.
+type Progress struct {
+	Total, Done, Failed, Skipped, InFlight int
+	Wait                                   string
+	// Instances are the verdicts on what is still on the host.
+	Instances []Instance
+}
+
+// Evacuation carries one host through. Its fields are set before Run.
+type Evacuation struct {
+	// Host, Gen, Since and Doubt are those of the host's record, as claimed.
+	Host  string
+	Gen   int
+	Since time.Time
+	Doubt int
+	// Domain is the DNS domain of Nova's host names, where the record has short ones.
+	Domain string
+
+	Nova   Nova
+	Policy Policy
+	// Poll is the pause between two looks at Nova while something is under way.
+	Poll time.Duration
+	// Now is the clock.
+	Now func() time.Time
+	// May is asked before every request that changes something; an error holds it
+	// back and says why.
+	May func() error
+	// Report is told of all progress, and returns how many failed instances the
+	// host's record shows.
+	Report func(Progress) (failedOnRecord int)
+	Log    *logrus.Entry
+
+	novaHost   string
+	doubtUntil time.Time
+	onRecord   int
+	attempts   map[string]Attempt
+	answers    chan answer
+	pending    int
+	usable     map[string]bool
+	told       bool // Nova was told that the host is down
+	wasDown    bool // and that was read back
+	complained string
+	last       Progress
+}
+
+type answer struct {
+	id  string
+	err error
+}
+
+// Bounds of the loop.
+const (
+	// idlePoll is the pause between two looks while all that is left waits for its
+	// pause to end: new capacity must be noticed within seconds.
+	idlePoll = 3 * time.Second
+	// maxTrouble is the longest pause between two looks that fail.
+	maxTrouble = 10 * time.Second
+	// drain is how long an evacuation that is stopped waits for the answers to what
+	// it has sent. It leaves the agent's stop, 20 seconds in the field, room enough.
+	drain = 8 * time.Second
+)
+
+// ErrUnanswered is what Run returns, besides ctx's error, when it had to leave
+// requests without an answer: the next owner must hold them for possible.
+var ErrUnanswered = errors.New("requests are still without an answer")
+
+// Run returns nil when nothing is left to evacuate. Otherwise it goes on until ctx
+// ends: a host is never given up.
+func (e *Evacuation) Run(ctx context.Context) error {
+	e.attempts = map[string]Attempt{}
+	e.answers = make(chan answer, e.Policy.MaxInFlight)
+	if e.Doubt > 0 {
+		e.doubtUntil = e.Now().Add(e.Policy.APITime)
+	}
+	trouble := 0
+	for {
+		pause, settled, err := e.step(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return e.stopped(ctx)
+		case settled:
+			return nil
+		case err != nil:
+			pause = min(e.Poll<<min(trouble, 8), maxTrouble)
+			trouble++
+			e.complain(err)
+		default:
+			trouble = 0
+			e.complain(nil)
+		}
+		if !e.wait(ctx, pause) {
+			return e.stopped(ctx)
+		}
+	}
+}
+
+// DoubtOver is true once no request of an owner before can be under way.
+func (e *Evacuation) DoubtOver() bool { return e.Doubt == 0 || !e.Now().Before(e.doubtUntil) }
+
+// step looks once and acts on it. It returns the pause until the next look.
+func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled bool, err error) {
+	began := e.Now()
+	snapshot, err := e.look(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	s := Situation{
+		Now: e.Now(), Host: e.novaHost, Since: e.Since, Skew: e.Nova.Skew(),
+		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
+		Snapshot: snapshot, Attempts: e.attempts,
+	}
+	e.attempts = Learn(s, e.Policy)
+	e.retryOnNewCapacity(snapshot.Services)
+	s.Attempts = e.attempts
+	plan := Decide(s, e.Policy)
+	if len(plan.Ask) > 0 {
+		if s.Snapshot.Headed, err = e.ask(ctx, plan.Ask); err != nil {
+			return 0, false, err
+		}
+		s.Attempts = e.attempts
+		plan = Decide(s, e.Policy)
+	}
+	e.wasDown = e.wasDown || plan.Service.ForcedDown
+	if err := e.act(ctx, plan, history(s)); err != nil {
+		return 0, false, err
+	}
+	e.report(plan)
+	if plan.ForceDown && !e.told {
+		e.told = true
+		return 0, false, nil // read back at once
+	}
+	return e.pause(plan, e.Now().Sub(began)), plan.Settled, nil
+}
+
+// look takes a snapshot. Records before instances: see Snapshot.
+func (e *Evacuation) look(ctx context.Context) (Snapshot, error) {
+	s := Snapshot{Began: e.Now()}
+	var err error
+	if s.Services, err = e.Nova.Services(ctx); err != nil {
+		return s, err
+	}
+	service, err := nova.FindService(s.Services, e.Host, e.Domain)
+	if err != nil {
+		return s, err
+	}
+	e.novaHost = service.Host
+	// Without a minute's margin an evacuation that was begun by hand just before the
+	// fencing would not be seen.
+	since := e.Since.Add(e.Nova.Skew() - time.Minute)
+	if s.Evacuations, err = e.Nova.Evacuations(ctx, e.novaHost, since); err != nil {
+		return s, err
+	}
+	s.Servers, err = e.Nova.Servers(ctx, e.novaHost)
+	return s, err
+}
+
+func (e *Evacuation) ask(ctx context.Context, ids []string) (map[string][]string, error) {
+	headed := map[string][]string{}
+	for _, id := range ids {
+		hosts, err := e.Nova.Destinations(ctx, id)
+		if err != nil && !errors.Is(err, nova.ErrNotFound) {
+			return nil, err
+		}
+		headed[id] = hosts
+	}
+	return headed, nil
+}
+
+// retryOnNewCapacity ends all pauses when a compute host has become usable.
+func (e *Evacuation) retryOnNewCapacity(services []nova.Service) {
+	usable, more := map[string]bool{}, false
+	for _, s := range services {
+		if s.Up && s.Enabled {
+			usable[s.Host] = true
+			more = more || !e.usable[s.Host]
+		}
+	}
+	if more && e.usable != nil {
+		for id, a := range e.attempts {
+			a.NotBefore = time.Time{}
+			e.attempts[id] = a
+		}
+	}
+	e.usable = usable
+}
+
+func history(s Situation) map[string]int {
+	newest := map[string]int{}
+	for _, m := range s.Snapshot.Evacuations {
+		newest[m.Instance] = max(newest[m.Instance], m.ID)
+	}
+	return newest
+}
+
+// act tells Nova that the host is down, or sends what is to be sent.
+func (e *Evacuation) act(ctx context.Context, plan Plan, newest map[string]int) error {
+	if !plan.ForceDown && len(plan.Send) == 0 {
+		return nil
+	}
+	if plan.ForceDown {
+		if err := e.May(); err != nil {
+			return err
+		}
+		e.Log.Infof("telling Nova that %s is down", plan.Service.Host)
+		return e.Nova.ForceDown(ctx, plan.Service, record.Reason(e.Gen))
+	}
+	for _, id := range plan.Send {
+		if err := e.May(); err != nil {
+			return err
+		}
+		e.send(ctx, id, newest[id])
+	}
+	return nil
+}
+
+// send posts one evacuation in the background. The request outlives ctx: one that
+// is on its way is never abandoned before its answer or its own time limit.
+func (e *Evacuation) send(ctx context.Context, id string, lastRecord int) {
+	a := e.attempts[id]
+	e.attempts[id] = Attempt{Pending: true, LastRecord: lastRecord, Failures: a.Failures}
+	e.pending++
+	go func() {
+		err := e.Nova.Evacuate(context.WithoutCancel(ctx), id)
+		e.answers <- answer{id, err}
+	}()
+}
+
+// answered notes what came of a request.
+func (e *Evacuation) answered(got answer) {
+	e.pending--
+	now := e.Now()
+	a := e.attempts[got.id]
+	a.Pending, a.Answered = false, now
+	log := e.Log.WithField("instance", got.id)
+	if got.err == nil {
+		log.Info("evacuation accepted")
+		e.attempts[got.id] = a
+		return
+	}
+	a.Err = reason(got.err)
+	switch {
+	case errors.Is(got.err, nova.ErrUnknownOutcome):
+		a.UnknownUntil = now.Add(e.Policy.APITime)
+	case errors.Is(got.err, nova.ErrAnswered): // the next look tells
+	case errors.Is(got.err, nova.ErrNotFound): // deleted, the next look will not list it
+		a.Over = true
+	case errors.Is(got.err, nova.ErrNotSent), errors.Is(got.err, nova.ErrSourceInUse):
+		// The trouble is not the instance's: no growing pause for it.
+		a.Over, a.NotBefore = true, now.Add(e.Policy.RetryMin)
+	default:
+		a.Over = true
+		a.Failures++
+		a.NotBefore = now.Add(e.Policy.Pause(a.Failures))
+	}
+	e.attempts[got.id] = a
+	log.Warn(got.err)
+}
+
+// reason is an error's message without what was being done, which its reader knows.
+func reason(err error) string {
+	var e *nova.Error
+	if errors.As(err, &e) {
+		return e.Message
+	}
+	return err.Error()
+}
+
+func (e *Evacuation) report(plan Plan) {
+	p := Progress{
+		Done: plan.Done, Total: plan.Done + len(plan.Instances),
+		Failed: plan.Count(Failed), Skipped: plan.Count(Skipped),
+		InFlight: plan.Count(Sent, Rebuilding) + len(plan.Send),
+		Wait:     plan.Wait, Instances: plan.Instances,
+	}
+	// What failed and is being sent again has not stopped being failed.
+	for _, i := range plan.Instances {
+		if i.State == Waiting && e.attempts[i.ID].Failures > 0 {
+			p.Failed++
+		}
+	}
+	e.last = p
+	e.onRecord = e.Report(p)
+}
+
+// complain logs and reports trouble once, not at every look.
+func (e *Evacuation) complain(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+		p := e.last
+		p.Wait = text
+		e.onRecord = e.Report(p)
+	}
+	if text != e.complained {
+		e.complained = text
+		if err != nil {
+			e.Log.Warnf("%v; trying again", err)
+		} else {
+			e.Log.Info("Nova answers again")
+		}
+	}
+}
+
+// pause is how long to wait before the next look. A look that takes long is not
+// repeated at once: a big host must not keep nova-api busy with lists.
+func (e *Evacuation) pause(plan Plan, took time.Duration) time.Duration {
+	pause := max(e.Poll, took)
+	if e.pending == 0 && plan.Count(Sent, Rebuilding) == 0 && len(plan.Send) == 0 {
+		pause = max(pause, idlePoll)
+	}
+	if !plan.Until.IsZero() {
+		pause = min(pause, max(plan.Until.Sub(e.Now()), e.Poll))
+	}
+	return pause
+}
+
+// wait takes in answers for the given time; false means that ctx has ended.
+func (e *Evacuation) wait(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case got := <-e.answers:
+			e.answered(got)
+		case <-timer.C:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// stopped waits, within a bound, for the answers to what has been sent.
+func (e *Evacuation) stopped(ctx context.Context) error {
+	timer := time.NewTimer(drain)
+	defer timer.Stop()
+	for e.pending > 0 {
+		select {
+		case got := <-e.answers:
+			e.answered(got)
+		case <-timer.C:
+			return fmt.Errorf("evacuate host %s: %w: %d %w", e.Host, ctx.Err(), e.pending, ErrUnanswered)
+		}
+	}
+	for _, a := range e.attempts {
+		if e.Now().Before(a.UnknownUntil) {
+			return fmt.Errorf("evacuate host %s: %w: some %w", e.Host, ctx.Err(), ErrUnanswered)
+		}
+	}
+	return ctx.Err()
+}
