@@ -1,0 +1,99 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// serve runs a server until the test ends and returns its socket.
+func serve(t *testing.T, handle func(context.Context, Request) Response) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, path, handle) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(path); err == nil {
+			t.Error("the socket is left behind")
+		}
+	})
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+		if _, err := Call(context.Background(), path, Request{Op: OpMonitor}); err == nil {
+			return path
+		}
+	}
+	t.Fatal("the server did not come up in 5 s")
+	return ""
+}
+
+func TestARequestIsAnswered(t *testing.T) {
+	path := serve(t, func(_ context.Context, r Request) Response {
+		return Response{OK: true, Node: "ctl1", Hosts: []Host{{Host: r.Host, Phase: "fenced"}}}
+	})
+	got, err := Call(context.Background(), path, Request{Op: OpHost, Host: "compute-1"})
+	if err != nil || !got.OK || len(got.Hosts) != 1 || got.Hosts[0].Host != "compute-1" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestNobodyListensIsToldFromNobodyAnswers(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Call(context.Background(), filepath.Join(dir, "none"), Request{}); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no socket: %v", err)
+	}
+	left := filepath.Join(dir, "left")
+	l, err := net.Listen("unix", left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	if _, err := Call(context.Background(), left, Request{}); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("a socket left by a dead process: %v", err)
+	}
+	stuck := filepath.Join(dir, "stuck")
+	l, err = net.Listen("unix", stuck)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Call(ctx, stuck, Request{}); !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("a process that hangs: %v", err)
+	}
+}
+
+func TestNonsenseDoesNotHurtTheServer(t *testing.T) {
+	path := serve(t, func(context.Context, Request) Response { return Response{OK: true} })
+	for _, text := range []string{"nonsense\n", "[]\n", strings.Repeat("x", 2*maxRequest)} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, text) // the server may hang up on it
+		answer, _ := io.ReadAll(conn)
+		if strings.Contains(string(answer), `"ok":true`) {
+			t.Errorf("%.20q was taken for a request", text)
+		}
+		conn.Close()
+	}
+	if r, err := Call(context.Background(), path, Request{Op: OpMonitor}); err != nil || !r.OK {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

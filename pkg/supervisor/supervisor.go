@@ -1,0 +1,315 @@
+// Package supervisor watches the records of fenced hosts, claims those without a
+// live owner, and runs one evacuation for each. One supervisor runs on every
+// controller; a record's owner is decided by compare-and-swap.
+package supervisor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// Membership answers who is alive. cluster.Pacemaker and cluster.Local do.
+type Membership interface {
+	View(ctx context.Context) (cluster.View, error)
+}
+
+// Options are what a supervisor works with.
+type Options struct {
+	// Owner is the name under which it claims records. Whoever runs under a name
+	// has to hold its presence (cluster.Announce), so that a record with our own
+	// name on it can only be that of a process of ours that is dead.
+	Owner   string
+	Records cib.Records
+	Members Membership
+	Nova    evacuate.Nova
+	Policy  evacuate.Policy
+	// Domain is the DNS domain of Nova's host names.
+	Domain string
+	// Only, unless nil, restricts the work to some hosts.
+	Only func(host string) bool
+	// ShellGone answers whether a shell on this very node that owns a record is
+	// dead. nil: nobody can tell.
+	ShellGone func() bool
+	Now       func() time.Time
+	Log       *logrus.Entry
+}
+
+// Bounds of the loop.
+const (
+	// idleTick is the pause between two looks at the records, busyTick the one while
+	// a host is unfinished: a dead owner has to be followed within two seconds.
+	idleTick = time.Second
+	busyTick = 500 * time.Millisecond
+	// permitLife is how long what was seen of the cluster allows to act. A cluster
+	// that does not answer is one whose quorum may be gone.
+	permitLife = 3 * time.Second
+	// writeEvery is the pause between two writes of progress of one host.
+	writeEvery = 5 * time.Second
+	// lastWrite bounds the writes of a supervisor that is stopping.
+	lastWrite = 5 * time.Second
+	// novaPoll is the pause between two looks of an evacuation at Nova.
+	novaPoll = time.Second
+)
+
+// Supervisor is made with New and run once.
+type Supervisor struct {
+	Options
+
+	mu      sync.Mutex
+	workers map[string]*worker
+	records []cib.Stored
+	// permitted is when the cluster was last seen to let this node act, refusal why
+	// it does not.
+	permitted time.Time
+	refusal   string
+	// beat is when the loop last came round: what monitor asks for.
+	beat time.Time
+
+	said map[string]string
+	quit chan struct{}
+}
+
+// New makes a supervisor.
+func New(o Options) *Supervisor {
+	return &Supervisor{Options: o, workers: map[string]*worker{}, beat: o.Now(),
+		refusal: "it has not seen the cluster yet", said: map[string]string{}, quit: make(chan struct{})}
+}
+
+// Run watches and works until ctx ends; then it stops its evacuations, releases
+// its claims and returns nil.
+func (s *Supervisor) Run(ctx context.Context) error {
+	s.Log.Infof("supervisor of %s has started", s.Owner)
+	for {
+		pause := s.round(ctx)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			s.stop()
+			s.Log.Infof("supervisor of %s has stopped", s.Owner)
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// May answers whether this node may act on the cloud now. It is asked before
+// every request that changes something, and before every write.
+func (s *Supervisor) May() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusal != "" {
+		return errors.New("this node must not act: " + s.refusal)
+	}
+	if age := s.Now().Sub(s.permitted); age > permitLife {
+		return fmt.Errorf("this node must not act: the cluster has not answered for %v", age.Round(time.Second))
+	}
+	return nil
+}
+
+// round looks once at the cluster and the records. The cluster comes first: what
+// the records said before the quorum was seen may be out of date.
+func (s *Supervisor) round(ctx context.Context) time.Duration {
+	defer func() {
+		s.mu.Lock()
+		s.beat = s.Now()
+		s.mu.Unlock()
+	}()
+	busy := s.busy()
+	var view cluster.View
+	var err error
+	if busy {
+		if view, err = s.Members.View(ctx); err != nil {
+			return s.refuse(ctx, err.Error())
+		}
+	}
+	records, err := s.Records.Query(ctx)
+	if err != nil {
+		return s.refuse(ctx, err.Error())
+	}
+	s.mu.Lock()
+	s.records = records
+	s.mu.Unlock()
+	unfinished := false
+	for _, r := range records {
+		unfinished = unfinished || s.ours(r)
+	}
+	if !unfinished && !busy {
+		return idleTick
+	}
+	if !busy {
+		if view, err = s.Members.View(ctx); err != nil {
+			return s.refuse(ctx, err.Error())
+		}
+	}
+	if !view.Quorum {
+		return s.refuse(ctx, "its partition has no quorum")
+	}
+	s.permit()
+	s.follow(records)
+	for _, r := range records {
+		if s.ours(r) {
+			s.consider(ctx, r, view)
+		}
+	}
+	return busyTick
+}
+
+func (s *Supervisor) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.workers) > 0 {
+		return true
+	}
+	for _, r := range s.records {
+		if s.ours(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// ours says whether a record is one that this supervisor would work on.
+func (s *Supervisor) ours(r cib.Stored) bool {
+	return r.Err == nil && r.Unfinished() && (s.Only == nil || s.Only(r.Host))
+}
+
+func (s *Supervisor) permit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusal != "" {
+		s.Log.Info("the cluster lets this node act")
+	}
+	s.permitted, s.refusal = s.Now(), ""
+}
+
+func (s *Supervisor) refuse(ctx context.Context, why string) time.Duration {
+	if ctx.Err() != nil {
+		return busyTick
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusal != why {
+		s.Log.Warnf("this node must not act: %s", why)
+	}
+	s.refusal = why
+	return busyTick
+}
+
+// follow tells the running evacuations what has become of their records.
+func (s *Supervisor) follow(records []cib.Stored) {
+	s.mu.Lock()
+	workers := make([]*worker, 0, len(s.workers))
+	for _, w := range s.workers {
+		workers = append(workers, w)
+	}
+	s.mu.Unlock()
+	for _, w := range workers {
+		r, found := cib.Find(records, w.host)
+		w.follow(r, found)
+	}
+}
+
+// consider claims a record whose owner is dead or which has none.
+func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.View) {
+	s.mu.Lock()
+	_, working := s.workers[r.Host]
+	s.mu.Unlock()
+	if working {
+		return
+	}
+	doubt, why := 0, "nobody carries it"
+	if r.Owner != "" {
+		var gone bool
+		if gone, why = s.ownerGone(r, view); !gone {
+			s.note(ctx, r, why, view)
+			return
+		}
+		doubt = evacuate.InDoubt(s.Policy, r.Failed)
+	}
+	claimed, err := s.Records.Replace(ctx, r, r.Claimed(s.Owner, doubt, s.Now()))
+	switch {
+	case errors.Is(err, cib.ErrConflict):
+		return // somebody else was quicker; the next round shows who
+	case err != nil:
+		s.Log.WithField("host", r.Host).Warn(err)
+		return
+	}
+	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, why, cmp.Or(r.Owner, "none"))
+	w := newWorker(s, claimed)
+	s.mu.Lock()
+	s.workers[r.Host] = w
+	s.mu.Unlock()
+	// The evacuation ends when the worker is told to, not with ctx: it has answers
+	// to wait for and a claim to release.
+	go w.run()
+}
+
+// ownerGone answers whether the owner of a record can no longer act, and why.
+func (s *Supervisor) ownerGone(r cib.Stored, view cluster.View) (bool, string) {
+	if r.Owner == s.Owner {
+		return true, "its owner was the supervisor here before this one"
+	}
+	us, _ := record.OwnerNode(s.Owner)
+	if node, shell := record.OwnerNode(r.Owner); shell && node == us && s.ShellGone != nil && s.ShellGone() {
+		return true, "the nova-evac in a shell on this node is gone"
+	}
+	return view.Gone(r.Owner)
+}
+
+// note says, once, why a record whose owner is in doubt is not taken over: in the
+// log, and in the record for whoever looks there.
+func (s *Supervisor) note(ctx context.Context, r cib.Stored, why string, view cluster.View) {
+	node, _ := record.OwnerNode(r.Owner)
+	n, known := view.Nodes[node]
+	if known && n.Online && !n.Unclean && !n.Pending {
+		delete(s.said, r.Host) // its owner is alive, nothing to say
+		return
+	}
+	if s.said[r.Host] == why {
+		return
+	}
+	s.said[r.Host] = why
+	s.Log.WithField("host", r.Host).Warnf("not taken over: %s", why)
+	next := r.Record
+	next.Wait, next.Updated = why, s.Now()
+	if _, err := s.Records.Replace(ctx, r, next); err != nil && !errors.Is(err, cib.ErrConflict) {
+		s.Log.WithField("host", r.Host).Warn(err)
+	}
+}
+
+// stop ends all evacuations, all at once, and waits for them.
+func (s *Supervisor) stop() {
+	close(s.quit)
+	s.mu.Lock()
+	workers := make([]*worker, 0, len(s.workers))
+	for _, w := range s.workers {
+		workers = append(workers, w)
+	}
+	s.mu.Unlock()
+	for _, w := range workers {
+		w.cancel(errStopping)
+	}
+	for _, w := range workers {
+		<-w.ended
+	}
+}
+
+func (s *Supervisor) forget(w *worker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.workers[w.host] == w {
+		delete(s.workers, w.host)
+	}
+}

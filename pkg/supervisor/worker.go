@@ -1,0 +1,250 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// Why a worker ends before its host is done.
+var (
+	errStopping = errors.New("the supervisor is stopping")
+	errLost     = errors.New("the record has another owner now")
+	errAgain    = errors.New("the host was fenced again")
+)
+
+// worker carries the evacuation of one claimed host and writes its record.
+type worker struct {
+	s      *Supervisor
+	host   string
+	log    *logrus.Entry
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	ended  chan struct{}
+
+	mu       sync.Mutex
+	record   cib.Stored // as we last saw it in the store
+	progress evacuate.Progress
+	reported bool // progress holds something
+}
+
+func newWorker(s *Supervisor, claimed cib.Stored) *worker {
+	w := &worker{s: s, host: claimed.Host, record: claimed, ended: make(chan struct{})}
+	w.log = s.Log.WithFields(logrus.Fields{"host": claimed.Host, "gen": claimed.Gen})
+	w.ctx, w.cancel = context.WithCancelCause(context.Background())
+	return w
+}
+
+// run carries the host to the end, or until the worker is cancelled.
+func (w *worker) run() {
+	defer close(w.ended)
+	defer w.s.forget(w)
+	defer w.cancel(nil)
+
+	w.mu.Lock()
+	claimed := w.record
+	w.mu.Unlock()
+	e := &evacuate.Evacuation{
+		Host: w.host, Gen: claimed.Gen, Since: claimed.Since, Doubt: claimed.Doubt, Domain: w.s.Domain,
+		Nova: w.s.Nova, Policy: w.s.Policy, Poll: novaPoll, Now: w.s.Now, May: w.s.May, Report: w.report, Log: w.log,
+	}
+	writing := make(chan struct{})
+	go func() {
+		defer close(writing)
+		w.writeProgress()
+	}()
+	err := e.Run(w.ctx)
+	settled := err == nil
+	cause := context.Cause(w.ctx)
+	w.cancel(nil)
+	<-writing
+
+	switch {
+	case settled:
+		w.settle()
+	case errors.Is(cause, errLost):
+		w.log.Warn("stopped: the record has another owner now")
+	case errors.Is(cause, errAgain):
+		w.log.Info("stopped: the host was fenced again, it starts over")
+		if !errors.Is(err, evacuate.ErrUnanswered) {
+			w.release(anyGeneration, e.DoubtOver())
+		}
+	case errors.Is(err, evacuate.ErrUnanswered):
+		// Not released: the next owner has to reckon with what is still under way.
+		w.log.Warnf("stopped, and the claim is kept: %v", err)
+	default:
+		w.release(sameGeneration, e.DoubtOver())
+	}
+}
+
+// report takes in the evacuation's progress.
+func (w *worker) report(p evacuate.Progress) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.progress, w.reported = p, true
+	return w.record.Failed
+}
+
+// current is the record with the newest progress in it.
+func (w *worker) current() record.Record {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.record.Record
+	if w.reported {
+		r.Total, r.Done, r.Failed, r.Skipped, r.Wait = w.progress.Total, w.progress.Done, w.progress.Failed, w.progress.Skipped, w.progress.Wait
+	}
+	return r
+}
+
+// follow compares the record in the store with ours, and ends the worker when
+// the host is no longer ours to carry.
+func (w *worker) follow(r cib.Stored, found bool) {
+	w.mu.Lock()
+	mine := w.record
+	w.mu.Unlock()
+	switch {
+	case !found:
+		w.restore()
+	case r.Err != nil:
+		// An edit by hand gone wrong: our next write fails, and says so.
+	case r.Owner != w.s.Owner:
+		w.cancel(errLost)
+	case r.Gen != mine.Gen:
+		w.cancel(errAgain)
+	default:
+		w.mu.Lock()
+		w.record = r
+		w.mu.Unlock()
+	}
+}
+
+// restore writes a record again that is gone: an acknowledged write can be lost
+// when two partitions of a cluster merge.
+func (w *worker) restore() {
+	if w.ctx.Err() != nil || w.s.May() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
+	defer cancel()
+	r := w.current()
+	r.Updated = w.s.Now()
+	s, err := w.s.Records.Create(ctx, r)
+	if err != nil {
+		w.log.Warnf("put the record back that was gone: %v", err)
+		return
+	}
+	w.log.Warn("the record was gone, and was written again")
+	w.mu.Lock()
+	w.record = s
+	w.mu.Unlock()
+}
+
+// writeProgress writes the record every few seconds while it changes.
+func (w *worker) writeProgress() {
+	tick := time.NewTicker(writeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		w.mu.Lock()
+		old := w.record
+		w.mu.Unlock()
+		next := w.current()
+		if next == old.Record || w.s.May() != nil {
+			continue
+		}
+		next.Updated = w.s.Now()
+		// A conflict is not fought here: the supervisor's next round tells what the
+		// record is now, and whether it is still ours.
+		s, err := w.s.Records.Replace(w.ctx, old, next)
+		switch {
+		case err == nil:
+			w.mu.Lock()
+			w.record = s
+			w.mu.Unlock()
+		case !errors.Is(err, cib.ErrConflict):
+			w.log.Warn(err)
+		}
+	}
+}
+
+// settle writes that nothing is left to do, and does not give up: unless the
+// record becomes somebody else's, or the supervisor stops.
+func (w *worker) settle() {
+	final := w.current()
+	for {
+		err := w.last(sameGeneration, func(r record.Record) record.Record {
+			r.Total, r.Done, r.Failed, r.Skipped, r.Wait = final.Total, final.Done, final.Failed, final.Skipped, final.Wait
+			return r.Settled(w.s.Now())
+		})
+		if err == nil {
+			w.log.Infof("evacuated: %d of %d instances on other hosts, %d left (%s)", final.Done, final.Total, final.Skipped, final.Wait)
+			return
+		}
+		w.log.Warnf("the host is evacuated, but the record cannot say so yet: %v", err)
+		if errors.Is(err, errLost) {
+			return
+		}
+		select {
+		case <-w.s.quit:
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// release gives the claim back.
+func (w *worker) release(which generation, doubtOver bool) {
+	now := w.current()
+	err := w.last(which, func(r record.Record) record.Record {
+		r.Total, r.Done, r.Failed, r.Skipped = now.Total, now.Done, now.Failed, now.Skipped
+		return r.Released(doubtOver, w.s.Now())
+	})
+	if err != nil {
+		w.log.Warnf("release the claim: %v", err)
+		return
+	}
+	w.log.Info("released the claim")
+}
+
+// generation says of which generation of the record a worker's last word may be.
+type generation bool
+
+const (
+	sameGeneration generation = false
+	anyGeneration  generation = true
+)
+
+// last writes the worker's last word, if the record is still its own.
+func (w *worker) last(which generation, change func(record.Record) record.Record) error {
+	if err := w.s.May(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
+	defer cancel()
+	w.mu.Lock()
+	gen := w.record.Gen
+	w.mu.Unlock()
+	lost := false
+	_, _, err := cib.Modify(ctx, w.s.Records, w.host, func(r cib.Stored, found bool) (record.Record, bool) {
+		lost = !found || r.Err != nil || r.Owner != w.s.Owner || r.Gen != gen && which == sameGeneration
+		if lost {
+			return r.Record, false
+		}
+		return change(r.Record), true
+	})
+	if err == nil && lost {
+		return errLost
+	}
+	return err
+}
