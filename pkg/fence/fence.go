@@ -1,0 +1,398 @@
+// Package fence is the fence hook: a fence agent that powers nothing, but records
+// that a host was powered off. It stands behind the power device in a level of
+// Pacemaker's fencing topology, so that it is called when the host is off for sure.
+//
+// What it promises: off succeeds when the record is written, whatever Nova or
+// Keystone do, and a repeated off changes nothing.
+package fence
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	agents "github.com/nova-evac/nova-evac/ocf"
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// Exit codes of the fence-agents API (fence-agents, doc/FenceAgentAPI.md).
+// Pacemaker takes status 2 for "off".
+const (
+	exitOK    = 0
+	exitError = 1
+	exitOff   = 2
+)
+
+// Nova is what the hook asks of Nova. *nova.Client is one.
+type Nova interface {
+	Services(ctx context.Context) ([]nova.Service, error)
+	ForceDown(ctx context.Context, service nova.Service, reason string) error
+}
+
+// Agent is the hook with what it works on.
+type Agent struct {
+	// Records opens the store: path is the parameter records, empty for the CIB.
+	Records func(path string) (cib.Records, error)
+	// Nova connects; it must not touch the network.
+	Nova    func(config.Config) (Nova, error)
+	Now     func() time.Time
+	Version string
+	// CloudsDirs is where clouds.yaml is looked for; nil is the usual places.
+	CloudsDirs []string
+
+	Stdout, Stderr io.Writer
+}
+
+const (
+	// recordTime bounds everything that is done to the record. Pacemaker gives a
+	// fence agent 60 seconds by default.
+	recordTime = 20 * time.Second
+	// defaultNovaTime bounds what off does in Nova (nova_timeout).
+	defaultNovaTime = 5 * time.Second
+	// poll is the pause between two looks of an `on` that waits (on_wait).
+	poll = 500 * time.Millisecond
+)
+
+// call is one call of the agent: its parameters, read.
+type call struct {
+	*Agent
+	given    map[string]string
+	action   string
+	host     string // Nova's name
+	node     string // the cluster's
+	records  cib.Records
+	novaTime time.Duration
+	onWait   time.Duration
+}
+
+// Run does what one call asks for, and returns the exit code. Without arguments
+// the parameters come from stdin.
+func (a *Agent) Run(ctx context.Context, args []string, stdin io.Reader) int {
+	given, err := fromArgs(args)
+	if err == nil && len(args) == 0 {
+		given, err = fromStdin(stdin)
+	}
+	if err != nil {
+		return a.fail(err)
+	}
+	c := &call{Agent: a, given: given, action: cmp.Or(given["action"], "off")}
+	switch {
+	case given["help"] != "":
+		return a.usage()
+	case given["version"] != "":
+		fmt.Fprintln(a.Stdout, a.Version)
+		return exitOK
+	case c.action == "metadata" || c.action == "meta-data":
+		fmt.Fprint(a.Stdout, agents.FenceMetadata)
+		return exitOK
+	case slices.Contains([]string{"2", "Disabled", "disabled"}, given["record_only"]):
+		// As in fence_compute: the device stands in the configuration and does nothing.
+		a.warn("record_only=%s: nothing is recorded and nothing is evacuated", given["record_only"])
+		return exitOK
+	}
+	if err := c.read(); err != nil {
+		return a.fail(err)
+	}
+	return c.do(ctx)
+}
+
+func (c *call) do(ctx context.Context) int {
+	switch c.action {
+	case "off", "disable":
+		return c.off(ctx)
+	case "on", "enable":
+		return c.on(ctx)
+	case "status":
+		return c.status(ctx)
+	case "monitor":
+		return c.monitor(ctx)
+	case "list", "list-status":
+		return c.list(ctx)
+	case "validate-all":
+		return c.validate()
+	case "reboot":
+		return c.fail(errors.New("reboot: this device powers nothing; have Pacemaker use off (it does by itself, reboot is not advertised)"))
+	}
+	return c.fail(fmt.Errorf("unknown action %q", c.action))
+}
+
+// read takes the parameters in that the hook itself needs: whatever is wrong with
+// the cloud's must not keep a fencing from being recorded.
+func (c *call) read() (err error) {
+	c.node = c.given["nodename"]
+	c.host = cmp.Or(c.given["plug"], c.given["port"], c.node)
+	if slices.Contains([]string{"off", "disable", "on", "enable", "status"}, c.action) {
+		if c.host == "" {
+			return fmt.Errorf("%s: which host? Give plug, Nova's name of it", c.action)
+		}
+		if err := record.CheckHost(c.host); err != nil {
+			return fmt.Errorf("plug: %w", err)
+		}
+	}
+	if c.node == c.host {
+		c.node = ""
+	}
+	c.novaTime = defaultNovaTime
+	for name, into := range map[string]*time.Duration{"nova_timeout": &c.novaTime, "on_wait": &c.onWait} {
+		text := c.given[name]
+		if text == "" || text == "0" {
+			continue
+		}
+		if *into, err = config.Duration(name, text); err != nil {
+			if c.action != "off" {
+				return err
+			}
+			c.warn("%v; the default is taken", err)
+			*into = map[string]time.Duration{"nova_timeout": defaultNovaTime}[name]
+		}
+	}
+	c.records, err = c.Records(c.given["records"])
+	return err
+}
+
+// off records the host first, then tells Nova.
+func (c *call) off(ctx context.Context) int {
+	recording, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	s, written, err := cib.NoteFenced(recording, c.records, c.host, c.node, c.Now())
+	if err != nil {
+		return c.fail(fmt.Errorf("off: host %s is NOT recorded: %w", c.host, err))
+	}
+	if written {
+		fmt.Fprintf(c.Stderr, "host %s is recorded as fenced, generation %d\n", c.host, s.Gen)
+	}
+	if !s.Unfinished() {
+		return exitOK // evacuated already: a repetition
+	}
+	if err := c.within(ctx, func(ctx context.Context) error { return c.forceDown(ctx, s.Gen) }); err != nil {
+		c.warn("host %s is recorded, but Nova does not know yet that it is down: %v; the supervisor will tell it", c.host, err)
+	}
+	return exitOK
+}
+
+// within runs what asks Nova, for at most nova_timeout, and does not wait longer
+// for it whatever it does: neither a hang nor a panic of it may fail a fencing.
+func (c *call) within(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, c.novaTime)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				result <- fmt.Errorf("internal error: %v", p)
+			}
+		}()
+		result <- ask(ctx)
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no answer within %v", c.novaTime)
+	}
+}
+
+func (c *call) forceDown(ctx context.Context, gen int) error {
+	client, cfg, err := c.connect()
+	if err != nil {
+		return err
+	}
+	services, err := client.Services(ctx)
+	if err != nil {
+		return err
+	}
+	service, err := nova.FindService(services, c.host, cfg.Domain)
+	if err != nil {
+		return err
+	}
+	if service.ForcedDown && !service.Enabled {
+		return nil
+	}
+	return client.ForceDown(ctx, service, record.Reason(gen))
+}
+
+func (c *call) connect() (Nova, config.Config, error) {
+	cfg, err := c.config()
+	if err != nil {
+		return nil, cfg, err
+	}
+	client, err := c.Nova(cfg)
+	return client, cfg, err
+}
+
+// config reads the cloud's parameters. The environment is Pacemaker's own, and is
+// left out.
+func (c *call) config() (config.Config, error) {
+	cfg, warnings, err := config.Load(config.Sources{Given: c.given, CloudsDirs: c.CloudsDirs})
+	for _, w := range warnings {
+		c.warn("%s", w)
+	}
+	return cfg, errors.Join(err, cfg.Validate())
+}
+
+// on notes that the host was powered on. It succeeds at once, or with on_wait when
+// nothing is left to evacuate: a long `on` holds up the whole cluster's next
+// transition.
+func (c *call) on(ctx context.Context) int {
+	noting, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	s, _, err := cib.NoteBack(noting, c.records, c.host, c.Now())
+	if err != nil {
+		return c.fail(fmt.Errorf("on: the return of host %s is not recorded: %w", c.host, err))
+	}
+	if c.onWait == 0 || !s.Unfinished() {
+		return exitOK
+	}
+	waiting, cancelWait := context.WithTimeout(ctx, c.onWait)
+	defer cancelWait()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-waiting.Done():
+			return c.fail(fmt.Errorf("on: host %s is not evacuated after on_wait=%v: %s", c.host, c.onWait, s.Wait))
+		case <-tick.C:
+		}
+		all, err := c.records.Query(waiting)
+		if err != nil {
+			continue
+		}
+		var found bool
+		if s, found = cib.Find(all, c.host); !found || !s.Unfinished() {
+			return exitOK
+		}
+	}
+}
+
+// status is "off" while the host is to be evacuated, which the records know
+// without Nova. Pacemaker asks it with pcmk_host_check=status, where 0 and 2 both
+// mean that the device can fence the host; an error would mean that it cannot.
+func (c *call) status(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	all, err := c.records.Query(ctx)
+	if err != nil {
+		return c.fail(err)
+	}
+	if s, found := cib.Find(all, c.host); found && s.Err == nil && s.Phase != record.Returning {
+		fmt.Fprintln(c.Stdout, "Status: OFF")
+		return exitOff
+	}
+	down := false
+	err = c.within(ctx, func(ctx context.Context) error {
+		client, cfg, err := c.connect()
+		if err != nil {
+			return err
+		}
+		services, err := client.Services(ctx)
+		if err != nil {
+			return err
+		}
+		service, err := nova.FindService(services, c.host, cfg.Domain)
+		down = err == nil && service.ForcedDown && !service.Enabled
+		return err
+	})
+	if err != nil {
+		c.warn("status of %s: Nova was not asked: %v", c.host, err)
+	} else if down {
+		fmt.Fprintln(c.Stdout, "Status: OFF")
+		return exitOff
+	}
+	fmt.Fprintln(c.Stdout, "Status: ON")
+	return exitOK
+}
+
+// monitor answers whether a fencing could be recorded now. It does not ask Nova:
+// a device that fails because Keystone is down is missing when it is needed.
+func (c *call) monitor(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	if _, err := c.records.Query(ctx); err != nil {
+		return c.fail(err)
+	}
+	return exitOK
+}
+
+// list names the hosts that the device can fence: those that Nova knows, by their
+// full and their short name, or where Nova does not answer those on record.
+func (c *call) list(ctx context.Context) int {
+	names := map[string]bool{}
+	var services []nova.Service
+	err := c.within(ctx, func(ctx context.Context) error {
+		client, _, err := c.connect()
+		if err == nil {
+			services, err = client.Services(ctx)
+		}
+		return err
+	})
+	if err == nil {
+		for _, s := range services {
+			short, _, _ := strings.Cut(s.Host, ".")
+			names[s.Host], names[short] = true, true
+		}
+	} else {
+		c.warn("list: Nova was not asked: %v; only recorded hosts are listed", err)
+		all, err := c.records.Query(ctx)
+		if err != nil {
+			c.warn("list: %v", err)
+		}
+		for _, s := range all {
+			names[s.Host] = true
+		}
+	}
+	format := "%s,\n"
+	if c.action == "list-status" {
+		format = "%s,,UNKNOWN\n"
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		fmt.Fprintf(c.Stdout, format, name)
+	}
+	return exitOK
+}
+
+// validate checks all parameters, the cloud's too.
+func (c *call) validate() int {
+	if _, err := c.config(); err != nil {
+		return c.fail(err)
+	}
+	return exitOK
+}
+
+func (a *Agent) fail(err error) int {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(a.Stderr, "fence_nova_evac: %s\n", strings.TrimRight(line, "\n"))
+	}
+	return exitError
+}
+
+func (a *Agent) warn(format string, args ...any) {
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
+	fmt.Fprintf(a.Stderr, "fence_nova_evac: warning: %s\n", text)
+}
+
+func (a *Agent) usage() int {
+	fmt.Fprintf(a.Stdout, `usage: fence_nova_evac [OPTIONS], or without options name=value lines on standard input
+
+Records that a host was fenced, for nova-evac to evacuate it. It powers nothing:
+use it behind the power device of a level of the fencing topology.
+
+  -o, --action=ACTION      off (default), on, status, monitor, list, list-status,
+                           metadata, validate-all
+  -n, --plug=HOST          Nova's name of the host
+      --nova-timeout=S     how long off may take in Nova (5)
+      --on-wait=S          how long on waits until the host is evacuated (0)
+      --records=FILE       the records file, instead of the cluster's CIB
+
+and those that say which cloud; --action=metadata describes all of them.
+`)
+	return exitOK
+}

@@ -1,0 +1,259 @@
+// Package ocf is the OCF resource agent nova-evacuate: it starts, asks and stops
+// the supervisor of this node. No work is ever done inside it.
+package ocf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	agents "github.com/nova-evac/nova-evac/ocf"
+	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/control"
+)
+
+// Exit codes of the OCF resource agent API, 1.1.
+const (
+	Success       = 0
+	ErrGeneric    = 1
+	ErrArgs       = 2
+	Unimplemented = 3
+	ErrPerm       = 4
+	ErrInstalled  = 5
+	ErrConfigured = 6
+	NotRunning    = 7
+)
+
+// Agent is the resource agent.
+type Agent struct {
+	// Env looks a variable up: OCF_RESKEY_name are the parameters.
+	Env func(name string) string
+	// Command starts the supervisor: a program and its arguments, to which those
+	// for this instance are added. It reads its configuration from standard input.
+	Command []string
+	// CloudsDirs is where clouds.yaml is looked for; nil is the usual places.
+	CloudsDirs []string
+
+	Stdout, Stderr io.Writer
+}
+
+// Defaults of the agent's own parameters, as its metadata gives them.
+const (
+	DefaultStateDir = "/run/nova-evac"
+	defaultLogFile  = "/var/log/nova-evac.log"
+)
+
+const (
+	// monitorTime bounds the wait for the supervisor's answer: one that takes longer
+	// hangs.
+	monitorTime = 3 * time.Second
+	// margin is what an action leaves of its timeout, so that it says itself what
+	// went wrong instead of being killed.
+	margin = 2 * time.Second
+	// defaultTime is an action's timeout where nothing tells it, as the metadata does.
+	defaultTime = 20 * time.Second
+)
+
+// actionError is an action's result with its exit code.
+type actionError struct {
+	code int
+	err  error
+}
+
+func (e *actionError) Error() string { return e.err.Error() }
+
+func failed(code int, format string, args ...any) error {
+	return &actionError{code, fmt.Errorf(format, args...)}
+}
+
+// Run carries one action out and returns its exit code.
+func (a *Agent) Run(ctx context.Context, args []string) int {
+	action := ""
+	if len(args) > 0 {
+		action = args[0]
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.timeout()-margin)
+	defer cancel()
+	err := a.do(ctx, action)
+	if err == nil {
+		return Success
+	}
+	// Pacemaker shows what follows the prefix as the action's exit reason.
+	reason := strings.ReplaceAll(err.Error(), "\n", "; ")
+	fmt.Fprintf(a.Stderr, "ocf-exit-reason:%s\n", reason)
+	var known *actionError
+	if errors.As(err, &known) {
+		return known.code
+	}
+	return ErrGeneric
+}
+
+func (a *Agent) do(ctx context.Context, action string) error {
+	switch action {
+	case "meta-data", "metadata":
+		fmt.Fprint(a.Stdout, agents.OCFMetadata)
+		return nil
+	case "usage", "help":
+		fmt.Fprintln(a.Stdout, "usage: nova-evacuate start|stop|monitor|validate-all|meta-data")
+		return nil
+	case "start":
+		return a.start(ctx)
+	case "stop":
+		return a.stop(ctx)
+	case "monitor", "status":
+		return a.monitor(ctx)
+	case "validate-all":
+		_, err := a.validate()
+		return err
+	}
+	return failed(Unimplemented, "%q is not an action of this agent: it knows start, stop, monitor, validate-all and meta-data", action)
+}
+
+// timeout is what Pacemaker gives the action.
+func (a *Agent) timeout() time.Duration {
+	if ms, err := strconv.Atoi(a.Env("OCF_RESKEY_CRM_meta_timeout")); err == nil && ms > 0 {
+		return max(time.Duration(ms)*time.Millisecond, 2*margin)
+	}
+	return defaultTime
+}
+
+func (a *Agent) stateDir() string {
+	if dir := a.Env("OCF_RESKEY_state_dir"); dir != "" {
+		return dir
+	}
+	return DefaultStateDir
+}
+
+func (a *Agent) socket() string { return filepath.Join(a.stateDir(), "supervisor.sock") }
+
+func (a *Agent) logFile() string {
+	if path := a.Env("OCF_RESKEY_log_file"); path != "" {
+		return path
+	}
+	return defaultLogFile
+}
+
+// parameters are those that config knows. The agent's environment is Pacemaker's
+// own, so OS_* variables in it mean nothing.
+var parameters = []string{"auth_url", "username", "password", "password_file", "tenant_name", "project_name",
+	"user_domain", "project_domain", "region_name", "endpoint_type", "insecure", "cacert", "cloud", "domain",
+	"api_timeout", "records", "verbose", "max_in_flight"}
+
+// validate reads the parameters and refuses what could not work.
+func (a *Agent) validate() (config.Config, error) {
+	given := map[string]string{}
+	for _, name := range parameters {
+		if value := a.Env("OCF_RESKEY_" + name); value != "" {
+			given[name] = value
+		}
+	}
+	cfg, warnings, err := config.Load(config.Sources{Given: given, CloudsDirs: a.CloudsDirs})
+	for _, w := range warnings {
+		fmt.Fprintf(a.Stderr, "WARNING: %s\n", w)
+	}
+	if err = errors.Join(err, cfg.Validate()); err != nil {
+		return cfg, &actionError{ErrConfigured, err}
+	}
+	for name, path := range map[string]string{"state_dir": a.stateDir(), "log_file": a.logFile()} {
+		if !filepath.IsAbs(path) {
+			return cfg, failed(ErrConfigured, "%s=%s: give an absolute path", name, path)
+		}
+	}
+	return cfg, nil
+}
+
+// monitor asks the supervisor, and does nothing else.
+func (a *Agent) monitor(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, monitorTime)
+	defer cancel()
+	response, err := control.Call(ctx, a.socket(), control.Request{Op: control.OpMonitor})
+	switch {
+	case err == nil && response.OK:
+		return nil
+	case err == nil:
+		return failed(ErrGeneric, "%s", response.Error)
+	case errors.Is(err, control.ErrNotRunning):
+		if p, alive := a.process(); alive {
+			return failed(ErrGeneric, "the supervisor, process %d, runs but does not listen at %s", p.pid, a.socket())
+		}
+		return failed(NotRunning, "the supervisor is not running")
+	}
+	return failed(ErrGeneric, "the supervisor did not answer within %v: it hangs", monitorTime)
+}
+
+// start launches the supervisor and returns when it answers.
+func (a *Agent) start(ctx context.Context) error {
+	cfg, err := a.validate()
+	if err != nil {
+		return err
+	}
+	if a.monitor(ctx) == nil {
+		return nil
+	}
+	if p, alive := a.process(); alive {
+		return failed(ErrGeneric, "a supervisor, process %d, runs already and does not answer; stop it first", p.pid)
+	}
+	if err := os.MkdirAll(a.stateDir(), 0o700); err != nil {
+		return failed(ErrPerm, "state_dir: %w", err)
+	}
+	p, exited, err := a.launch(cfg)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-exited:
+			os.Remove(a.pidFile())
+			return failed(ErrGeneric, "the supervisor ended at once: %s", a.lastLogLine())
+		case <-ctx.Done():
+			p.kill()
+			os.Remove(a.pidFile())
+			return failed(ErrGeneric, "the supervisor was started and did not answer in time; see %s", a.logFile())
+		case <-tick.C:
+		}
+		if a.monitor(ctx) == nil {
+			return nil
+		}
+	}
+}
+
+// stop ends the supervisor: first as it likes, so that it can release its claims,
+// then, when more than half of the time is gone, at once.
+func (a *Agent) stop(ctx context.Context) error {
+	p, alive := a.process()
+	if alive {
+		deadline, _ := ctx.Deadline()
+		patience := time.Until(deadline) * 3 / 4
+		p.terminate()
+		if !p.gone(ctx, patience) {
+			fmt.Fprintf(a.Stderr, "WARNING: the supervisor, process %d, did not end within %v: it is killed\n", p.pid, patience.Round(time.Second))
+			p.kill()
+			if !p.gone(ctx, time.Until(deadline)) {
+				return failed(ErrGeneric, "process %d does not end, not even by SIGKILL", p.pid)
+			}
+		}
+	}
+	for _, path := range []string{a.pidFile(), a.socket()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return failed(ErrGeneric, "clean up: %w", err)
+		}
+	}
+	return nil
+}
+
+func (a *Agent) lastLogLine() string {
+	data, err := os.ReadFile(a.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return lines[len(lines)-1]
+}

@@ -1,0 +1,164 @@
+package ocf
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/config"
+)
+
+// process is a supervisor's process. Its start time tells it from another one that
+// was given the same pid after a reboot, or after it died.
+type process struct {
+	pid     int
+	started string
+}
+
+func (a *Agent) pidFile() string { return filepath.Join(a.stateDir(), "supervisor.pid") }
+
+// process reads the pid file; alive is false where it is missing, or speaks of a
+// process that is dead or somebody else's.
+func (a *Agent) process() (p process, alive bool) {
+	data, err := os.ReadFile(a.pidFile())
+	if err != nil {
+		return p, false
+	}
+	pid, started, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
+	if p.pid, err = strconv.Atoi(pid); err != nil || p.pid < 2 || started == "" {
+		return p, false
+	}
+	p.started = started
+	return p, p.alive()
+}
+
+// alive compares the start time. A zombie has ended.
+func (p process) alive() bool {
+	state, started := stat(p.pid)
+	return started == p.started && state != "Z" && state != "X"
+}
+
+// stat reads a process's state and start time, in clock ticks since the boot
+// (proc(5), /proc/pid/stat, fields 3 and 22). Both are empty where it is gone.
+func stat(pid int) (state, started string) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", ""
+	}
+	// The second field, the command, may hold spaces and parentheses.
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(fields) < 20 {
+		return "", ""
+	}
+	return fields[0], fields[19]
+}
+
+// launch starts the supervisor in a session of its own and hands it its
+// configuration through a pipe: neither its arguments nor its environment hold a
+// secret. exited is closed when it ends.
+func (a *Agent) launch(cfg config.Config) (p process, exited <-chan struct{}, err error) {
+	if err := os.MkdirAll(filepath.Dir(a.logFile()), 0o750); err != nil {
+		return p, nil, failed(ErrPerm, "log_file: %w", err)
+	}
+	log, err := os.OpenFile(a.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return p, nil, failed(ErrPerm, "log_file: %w", err)
+	}
+	defer log.Close()
+	args := append(a.Command[1:len(a.Command):len(a.Command)], "--state-dir", a.stateDir())
+	if node := a.Env("OCF_RESKEY_CRM_meta_on_node"); node != "" {
+		args = append(args, "--node", node)
+	}
+	cmd := exec.Command(a.Command[0], args...)
+	cmd.Env = a.childEnv()
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return p, nil, failed(ErrGeneric, "start the supervisor: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return p, nil, failed(ErrInstalled, "start the supervisor: %w", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended stands in its log
+		close(done)
+	}()
+	p.pid = cmd.Process.Pid
+	_, p.started = stat(p.pid)
+	err = cfg.Encode(stdin)
+	if cerr := stdin.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = writePid(a.pidFile(), p)
+	}
+	if err != nil {
+		p.kill()
+		return p, nil, failed(ErrGeneric, "start the supervisor: %w", err)
+	}
+	return p, done, nil
+}
+
+// childEnv is what Pacemaker's tools need of our environment, and nothing of what
+// holds the agent's parameters.
+func (a *Agent) childEnv() []string {
+	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"}
+	for _, kv := range os.Environ() {
+		for _, prefix := range []string{"PCMK_", "CIB_", "http_proxy=", "https_proxy=", "no_proxy=", "HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY="} {
+			if strings.HasPrefix(kv, prefix) {
+				env = append(env, kv)
+			}
+		}
+	}
+	return env
+}
+
+func writePid(path string, p process) error {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, fmt.Appendf(nil, "%d %s\n", p.pid, p.started), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// terminate asks the process to end, also one that was stopped.
+func (p process) terminate() {
+	if p.alive() {
+		_ = syscall.Kill(p.pid, syscall.SIGTERM) // it may end by itself just now
+		_ = syscall.Kill(p.pid, syscall.SIGCONT)
+	}
+}
+
+// kill ends the process and all that it started.
+func (p process) kill() {
+	if p.alive() {
+		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+	}
+}
+
+// gone waits until the process has ended.
+func (p process) gone(ctx context.Context, patience time.Duration) bool {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for p.alive() {
+		select {
+		case <-tick.C:
+		case <-timer.C:
+			return !p.alive()
+		case <-ctx.Done():
+			return !p.alive()
+		}
+	}
+	return true
+}
