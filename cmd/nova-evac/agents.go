@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/fence"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ocf"
+)
+
+func runOCF(ctx context.Context, args []string) int {
+	self, err := os.Executable()
+	if err != nil {
+		self = "/usr/sbin/nova-evac"
+	}
+	agent := ocf.Agent{Env: os.Getenv, Command: []string{self, "supervise", "--config-stdin"}, Stdout: os.Stdout, Stderr: os.Stderr}
+	return agent.Run(ctx, args)
+}
+
+func runFence(ctx context.Context, args []string) int {
+	agent := fence.Agent{
+		Records: func(path string) (cib.Records, error) { records, _, err := openRecords(path); return records, err },
+		Nova: func(cfg config.Config) (fence.Nova, error) {
+			cfg.Nova.UserAgent = userAgent("fence")
+			return nova.Connect(cfg.Nova)
+		},
+		Now: time.Now, Version: version, Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	return agent.Run(ctx, args, os.Stdin)
+}
+
+// userAgent tells Nova's operators, in nova-api's log, which part of us asked.
+func userAgent(role string) string { return "nova-evac-" + role + "/" + version }

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
+	"github.com/nova-evac/nova-evac/pkg/supervisor"
+)
+
+func hostCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "host",
+		Usage:     "evacuate dead hosts, and follow until every instance is settled",
+		ArgsUsage: "NAME…",
+		Description: "NAME is the host's name in Nova. A host whose nova-compute is up is refused: fence it first.\n" +
+			"Where a supervisor of the cluster runs, it does the work and this command follows it;\n" +
+			"otherwise the work is done here, and an interrupted command leaves it to whoever comes next.",
+		Flags: append(append(cloudFlags(), recordFlags()...),
+			&cli.BoolFlag{Name: "detach", Usage: "do not follow: only have the supervisors do it"}),
+		Action: func(c *cli.Context) error {
+			names := slices.Compact(slices.Sorted(slices.Values(c.Args().Slice())))
+			if len(names) == 0 {
+				return misuse("host: which one? Give its name in Nova: nova-evac host NAME…")
+			}
+			for _, name := range names {
+				if strings.HasPrefix(name, "-") {
+					return misuse("host: %s stands after a host's name; options go before it", name)
+				}
+				if err := record.CheckHost(name); err != nil {
+					return misuse("%w", err)
+				}
+			}
+			return evacuateByHand(c, names)
+		},
+	}
+}
+
+// evacuateByHand records the hosts, sees to it that somebody works, and follows.
+func evacuateByHand(c *cli.Context, names []string) error {
+	cfg, err := load(c)
+	if err != nil {
+		return err
+	}
+	client, err := nova.Connect(cfg.Nova)
+	if err != nil {
+		return &exit{exitMisuse, err}
+	}
+	records, members, err := openRecords(cfg.Records)
+	if err != nil {
+		return err
+	}
+	// Whether somebody will do the work is asked first: --detach without anybody
+	// would be a promise that nobody keeps.
+	view, err := members.View(c.Context)
+	if err != nil {
+		return err
+	}
+	somebody := false
+	for _, runs := range view.Supervisors {
+		somebody = somebody || runs
+	}
+	if c.Bool("detach") && !somebody {
+		return &exit{exitFailed, errors.New("no supervisor runs anywhere, so --detach would leave the work undone; " +
+			"start the nova-evacuate resource, or leave --detach out to do the work here")}
+	}
+	hosts := map[string]int{} // the generation that is followed
+	var order []string
+	for _, name := range names {
+		s, err := supervisor.ByHand(c.Context, client, records, name, cfg.Domain, time.Now())
+		if err != nil {
+			return err
+		}
+		hosts[s.Host] = s.Gen
+		order = append(order, s.Host)
+	}
+	if c.Bool("detach") {
+		fmt.Fprintf(c.App.Writer, "recorded: %s; 'nova-evac status' shows the progress\n", strings.Join(order, ", "))
+		return nil
+	}
+	f := follower{records: records, socket: socketPath(c.String("state-dir")), order: order, gens: hosts, out: c.App.Writer}
+	if somebody {
+		return f.follow(c.Context)
+	}
+	return workHere(c.Context, cfg, client, records, members, c.String("state-dir"), f)
+}
+
+// workHere carries the followed hosts in this process.
+func workHere(ctx context.Context, cfg config.Config, client *nova.Client, records cib.Records,
+	members supervisor.Membership, stateDir string, f follower) error {
+	owner, dir, presence, err := announceShell(ctx, members, stateDir)
+	if err != nil {
+		return err
+	}
+	defer presence.Withdraw()
+	log := newLog(cfg.Verbose)
+	if !cfg.Verbose {
+		log.SetLevel(logrus.WarnLevel)
+	}
+	s := supervisor.New(supervisor.Options{
+		Owner: owner, Records: records, Members: members, Nova: client, Policy: policy(cfg), Domain: cfg.Domain,
+		Only: func(host string) bool { _, ours := f.gens[host]; return ours },
+		Now:  time.Now, Log: logrus.NewEntry(log),
+	})
+	fmt.Fprintf(f.out, "no supervisor runs, so the work is done here, as %s (%s)\n", owner, dir)
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(working) }()
+	f.live = s.Status
+	err = f.follow(ctx)
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+// announceShell finds the name under which a shell works and takes its presence.
+func announceShell(ctx context.Context, members supervisor.Membership, stateDir string) (owner, dir string, p *cluster.Presence, err error) {
+	if local, ok := members.(cluster.Local); ok {
+		owner = fmt.Sprintf("shell-%d", os.Getpid())
+		p, err = cluster.Announce(local.Dir, owner)
+		return owner, local.Dir, p, err
+	}
+	node, err := cluster.Pacemaker{}.NodeName(ctx)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return "", "", nil, err
+	}
+	p, err = cluster.Announce(stateDir, shellPresence)
+	return record.ShellOwner(node), stateDir, p, err
+}
+
+// follower shows the progress of some hosts until they are settled.
+type follower struct {
+	records cib.Records
+	socket  string
+	order   []string
+	gens    map[string]int
+	live    func() []control.Host // what this process knows better, if it works itself
+	out     io.Writer
+}
+
+// followEvery is the pause between two looks at the progress.
+const followEvery = time.Second
+
+func (f *follower) follow(ctx context.Context) error {
+	show := f.lines()
+	if file, ok := f.out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		show = f.bar(file)
+	}
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	trouble := 0
+	for {
+		hosts, err := f.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+			fmt.Fprintln(f.out)
+			return &exit{exitNotYet, errors.New("interrupted; the hosts stay recorded: 'nova-evac status' shows them, 'nova-evac host' follows again")}
+		case err == nil:
+			trouble = 0
+			show(hosts)
+			if ended, err := f.ended(hosts); ended {
+				return err
+			}
+		default:
+			// The cluster may be electing a DC or losing a node just now.
+			if trouble++; trouble > 60 {
+				return err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// look gathers the newest that is known of the hosts.
+func (f *follower) look(ctx context.Context) ([]control.Host, error) {
+	all, err := currentStatus(ctx, f.records, f.socket, f.live)
+	if err != nil {
+		return nil, err
+	}
+	var hosts []control.Host
+	for _, name := range f.order {
+		for _, h := range all {
+			if h.Host == name {
+				hosts = append(hosts, h)
+			}
+		}
+	}
+	return hosts, nil
+}
+
+// ended answers whether all hosts are settled, and with what result.
+func (f *follower) ended(hosts []control.Host) (bool, error) {
+	var left []string
+	for _, h := range hosts {
+		if h.Phase == string(record.Fenced) || h.Phase == string(record.Evacuating) || h.Phase == "malformed" {
+			return false, nil
+		}
+		if h.Skipped > 0 {
+			left = append(left, fmt.Sprintf("%s: %s", h.Host, h.WaitingFor))
+		}
+	}
+	if len(left) > 0 {
+		return true, &exit{exitFailed, fmt.Errorf("some instances were left: %s", strings.Join(left, "; "))}
+	}
+	return true, nil
+}
+
+// lines prints a line for a host whenever it changes.
+func (f *follower) lines() func([]control.Host) {
+	last := map[string]string{}
+	return func(hosts []control.Host) {
+		for _, h := range hosts {
+			line := fmt.Sprintf("%s: %s, %d of %d instances on other hosts", h.Host, h.Phase, h.Done, h.Total)
+			if h.Failed > 0 {
+				line += fmt.Sprintf(", %d failed", h.Failed)
+			}
+			if h.Skipped > 0 {
+				line += fmt.Sprintf(", %d left", h.Skipped)
+			}
+			if h.WaitingFor != "" {
+				line += "; waiting for: " + h.WaitingFor
+			}
+			if line != last[h.Host] {
+				fmt.Fprintln(f.out, line)
+				last[h.Host] = line
+			}
+		}
+	}
+}
+
+// bar draws one progress bar for all hosts together.
+func (f *follower) bar(w io.Writer) func([]control.Host) {
+	bar := progressbar.NewOptions(1, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(30),
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false), progressbar.OptionFullWidth(),
+		progressbar.OptionOnCompletion(func() { fmt.Fprintln(w) }))
+	return func(hosts []control.Host) {
+		total, done, phases, waits := 0, 0, []string{}, []string{}
+		for _, h := range hosts {
+			total, done = total+h.Total, done+h.Done
+			phases = append(phases, h.Host+" "+h.Phase)
+			if h.WaitingFor != "" {
+				waits = append(waits, h.WaitingFor)
+			}
+		}
+		bar.Describe(strings.Join(phases, ", ") + " " + cmp.Or(abridge(strings.Join(waits, "; "), 60), ""))
+		settled, _ := f.ended(hosts)
+		bar.ChangeMax(max(total, done+1))
+		if settled {
+			bar.ChangeMax(max(total, 1))
+			done = max(total, 1)
+		}
+		_ = bar.Set(done) // a terminal that is gone shows nothing
+	}
+}
+
+func abridge(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}

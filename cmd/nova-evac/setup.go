@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/supervisor"
+)
+
+// defaultStateDir holds the control socket and the presence of what runs here.
+const defaultStateDir = "/run/nova-evac"
+
+// socketPath is where a supervisor listens.
+func socketPath(stateDir string) string { return filepath.Join(stateDir, "supervisor.sock") }
+
+// recordFlags are those of every command that reads or writes records.
+func recordFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "records", Usage: "keep the records in `FILE` instead of the cluster's CIB"},
+		&cli.StringFlag{Name: "state-dir", Usage: "where the supervisor's socket is", Value: defaultStateDir, Hidden: true},
+	}
+}
+
+// cloudFlags say which cloud, where neither OS_*, clouds.yaml nor the cluster's
+// resource does. There is none for a password: it would be in every process list.
+func cloudFlags() []cli.Flag {
+	var flags []cli.Flag
+	for _, f := range []struct{ name, usage string }{
+		{"cloud", "the `NAME` of the cloud in clouds.yaml"},
+		{"auth-url", "Keystone's `URL`"},
+		{"username", "the user's `NAME`"},
+		{"password-file", "the `FILE` whose first line is the password"},
+		{"project-name", "the project's `NAME`"},
+		{"user-domain", "the `NAME` of the user's domain"},
+		{"project-domain", "the `NAME` of the project's domain"},
+		{"region-name", "the region's `NAME`"},
+		{"endpoint-type", "internal, public or admin"},
+		{"cacert", "the `FILE` with the certificates of the cloud's authority"},
+		{"domain", "the DNS `DOMAIN` of the compute hosts' names in Nova"},
+	} {
+		flags = append(flags, &cli.StringFlag{Name: f.name, Usage: f.usage})
+	}
+	return append(flags,
+		&cli.BoolFlag{Name: "insecure", Usage: "do not verify certificates"},
+		&cli.StringFlag{Name: "api-timeout", Usage: "the `SECONDS` that a request may live inside the cloud's API"},
+		&cli.IntFlag{Name: "max-in-flight", Usage: "how many instances of one host are under way at once"})
+}
+
+// given gathers the flags that were set, under the names of the parameters.
+func given(c *cli.Context) map[string]string {
+	set := map[string]string{}
+	for _, flag := range append(cloudFlags(), recordFlags()...) {
+		name := flag.Names()[0]
+		if c.IsSet(name) {
+			set[strings.ReplaceAll(name, "-", "_")] = fmt.Sprint(c.Value(name))
+		}
+	}
+	return set
+}
+
+// load puts a command's configuration together.
+func load(c *cli.Context) (config.Config, error) {
+	from := config.Sources{Given: given(c), Env: os.Getenv}
+	if !c.IsSet("records") {
+		from.Resource = func() (map[string]string, error) { return clusterResource(c.Context) }
+	}
+	cfg, warnings, err := config.Load(from)
+	for _, w := range warnings {
+		fmt.Fprintf(c.App.ErrWriter, "nova-evac: %s\n", w)
+	}
+	if err = errors.Join(err, cfg.Validate()); err != nil {
+		return cfg, &exit{exitMisuse, err}
+	}
+	return cfg, nil
+}
+
+// clusterResource reads the parameters of the cluster's own nova-evacuate resource.
+func clusterResource(ctx context.Context) (map[string]string, error) {
+	out, err := exec.CommandContext(ctx, "cibadmin", "--query", "--local",
+		"--xpath", "//primitive[@type='nova-evacuate' or @type='NovaEvacuate']").Output()
+	if err != nil {
+		return nil, nil // no cluster, or no such resource: what is missing will be named
+	}
+	return config.FromResource(out, config.SecretsDir)
+}
+
+// openRecords says where the records are and who is alive.
+func openRecords(path string) (cib.Records, supervisor.Membership, error) {
+	if path == "" {
+		return cib.Pacemaker{}, cluster.Pacemaker{}, nil
+	}
+	local, err := localCluster(path)
+	return cib.File{Path: path}, local, err
+}
+
+// localCluster is the directory beside a records file in which the processes that
+// share it announce themselves.
+func localCluster(records string) (cluster.Local, error) {
+	dir := records + ".nodes"
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return cluster.Local{}, fmt.Errorf("%w: %w", cib.ErrUnavailable, err)
+	}
+	return cluster.Local{Dir: dir}, nil
+}
+
+func newLog(verbose bool) *logrus.Logger {
+	log := logrus.New()
+	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
+	if verbose {
+		log.SetLevel(logrus.DebugLevel)
+	}
+	return log
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/supervisor"
+)
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "status",
+		Usage:     "show the hosts that are being evacuated",
+		ArgsUsage: "[NAME…]",
+		Flags: append(recordFlags(),
+			&cli.StringFlag{Name: "output", Usage: "`FORMAT`: table or json", Value: "table"}),
+		Action: func(c *cli.Context) error {
+			format := c.String("output")
+			if format != "table" && format != "json" {
+				return misuse("status: --output %s: it can be table or json", format)
+			}
+			records, _, err := openRecords(c.String("records"))
+			if err != nil {
+				return err
+			}
+			hosts, err := currentStatus(c.Context, records, socketPath(c.String("state-dir")), nil)
+			if err != nil {
+				return err
+			}
+			names := c.Args().Slice()
+			for _, name := range names {
+				if !slices.ContainsFunc(hosts, func(h control.Host) bool { return h.Host == name }) {
+					return &exit{exitFailed, fmt.Errorf("status: there is no record of host %s: it was not fenced, or was let in again", name)}
+				}
+			}
+			if len(names) > 0 {
+				hosts = slices.DeleteFunc(hosts, func(h control.Host) bool { return !slices.Contains(names, h.Host) })
+			}
+			if format == "json" {
+				encoder := json.NewEncoder(c.App.Writer)
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(hosts)
+			}
+			return printTable(c.App.Writer, hosts, time.Now())
+		},
+	}
+}
+
+// currentStatus takes the records, and in the place of those that a supervisor on
+// this machine carries what it says of them: its counts are of this second.
+func currentStatus(ctx context.Context, records cib.Records, socket string, live func() []control.Host) ([]control.Host, error) {
+	stored, err := records.Query(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if live == nil {
+		live = func() []control.Host {
+			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			answer, err := control.Call(ctx, socket, control.Request{Op: control.OpStatus})
+			if err != nil {
+				return nil // the records alone are the truth, only up to five seconds older
+			}
+			return answer.Hosts
+		}
+	}
+	newer := live()
+	hosts := []control.Host{}
+	for _, s := range stored {
+		h := supervisor.HostStatus(s.Record, s.Err)
+		for _, n := range newer {
+			if n.Host == h.Host && n.Gen == h.Gen && n.Phase == h.Phase && n.Owner == h.Owner {
+				h = n
+			}
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, nil
+}
+
+func printTable(w io.Writer, hosts []control.Host, now time.Time) error {
+	if len(hosts) == 0 {
+		_, err := fmt.Fprintln(w, "no host has been fenced")
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "HOST\tPHASE\tGEN\tOWNER\tDONE\tFAILED\tLEFT\tSINCE\tUPDATED\tWAITING FOR")
+	for _, h := range hosts {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d/%d\t%d\t%d\t%s\t%s\t%s\n", h.Host, h.Phase, h.Gen, cmp.Or(h.Owner, "-"),
+			h.Done, h.Total, h.Failed, h.Skipped, ago(now, h.Since), ago(now, h.Updated), cmp.Or(h.WaitingFor, "-"))
+	}
+	return table.Flush()
+}
+
+// ago is how long ago something was, as short as one reads it at night.
+func ago(now, t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return max(now.Sub(t).Round(time.Second), 0).String() + " ago"
+}

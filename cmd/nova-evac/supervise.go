@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/syslog"
+	"os"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	logsyslog "github.com/sirupsen/logrus/hooks/syslog"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/supervisor"
+)
+
+func superviseCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "supervise",
+		Usage: "watch the records and evacuate fenced hosts (started by the OCF agent)",
+		Flags: append(append(cloudFlags(), recordFlags()...),
+			&cli.BoolFlag{Name: "config-stdin", Usage: "read the configuration from standard input", Hidden: true},
+			&cli.StringFlag{Name: "node", Usage: "the `NAME` of this node, if not the cluster's"}),
+		Action: func(c *cli.Context) error {
+			cfg, err := superviseConfig(c)
+			if err != nil {
+				return err
+			}
+			return supervise(c.Context, cfg, c.String("node"), c.String("state-dir"))
+		},
+	}
+}
+
+func superviseConfig(c *cli.Context) (config.Config, error) {
+	if !c.Bool("config-stdin") {
+		return load(c)
+	}
+	cfg, err := config.Decode(os.Stdin)
+	if err != nil {
+		return cfg, &exit{exitMisuse, err}
+	}
+	return cfg, nil
+}
+
+// supervise runs the supervisor of this node and its control socket until ctx ends.
+func supervise(ctx context.Context, cfg config.Config, node, stateDir string) error {
+	logger := newLog(cfg.Verbose)
+	// Where there is no syslog the log file has it all the same.
+	if hook, err := logsyslog.NewSyslogHook("", "", syslog.LOG_DAEMON|syslog.LOG_INFO, "nova-evac"); err == nil {
+		logger.AddHook(hook)
+	}
+	log := logrus.NewEntry(logger)
+
+	records, members, err := openRecords(cfg.Records)
+	if err != nil {
+		return err
+	}
+	if node == "" {
+		if node, err = nodeName(ctx, cfg.Records); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return err
+	}
+	presenceDir, presenceName := stateDir, "supervisor"
+	if local, ok := members.(cluster.Local); ok {
+		presenceDir, presenceName = local.Dir, node
+	}
+	presence, err := cluster.Announce(presenceDir, presenceName)
+	if err != nil {
+		return err
+	}
+	defer presence.Withdraw()
+
+	client, err := nova.Connect(cfg.Nova)
+	if err != nil {
+		return &exit{exitMisuse, err}
+	}
+	s := supervisor.New(supervisor.Options{
+		Owner: node, Records: records, Members: members, Nova: client, Policy: policy(cfg), Domain: cfg.Domain,
+		ShellGone: func() bool { return shellGone(stateDir) }, Now: time.Now, Log: log,
+	})
+	go warmUp(ctx, client, log)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.Run(ctx) })
+	group.Go(func() error {
+		return control.Serve(ctx, socketPath(stateDir), s.Handle)
+	})
+	return group.Wait()
+}
+
+// warmUp gets a token before one is needed, so that a takeover does not wait for
+// Keystone, and says at once in the log when the cloud cannot be reached.
+func warmUp(ctx context.Context, client *nova.Client, log *logrus.Entry) {
+	if err := client.Check(ctx); err != nil && ctx.Err() == nil {
+		log.Warnf("the cloud cannot be reached now: %v; fenced hosts are recorded and evacuated as soon as it can", err)
+	}
+}
+
+func policy(cfg config.Config) evacuate.Policy {
+	p := evacuate.DefaultPolicy
+	if cfg.MaxInFlight > 0 {
+		p.MaxInFlight = cfg.MaxInFlight
+	}
+	if cfg.Nova.Timeout > 0 {
+		p.APITime = cfg.Nova.Timeout
+	}
+	return p
+}
+
+func nodeName(ctx context.Context, records string) (string, error) {
+	if records == "" {
+		return cluster.Pacemaker{}.NodeName(ctx)
+	}
+	return os.Hostname()
+}
+
+// shellPresence is held by a nova-evac that works in a shell of this node.
+const shellPresence = "shell"
+
+// shellGone tells whether no nova-evac works in a shell of this node.
+func shellGone(stateDir string) bool {
+	p, err := cluster.Announce(stateDir, shellPresence)
+	if err != nil {
+		if !errors.Is(err, cluster.ErrPresent) {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		return false
+	}
+	p.Withdraw()
+	return true
+}
