@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# run.sh: everything that `make test` runs. As root it installs what it needs and
+# leaves nothing out; otherwise it says what it left out. With CI=true nothing may be.
+set -u
+cd "$(dirname "$0")/.."
+passed=0 failed=0 skipped=0 left=()
+part() {  # part NAME COMMAND...
+    local name=$1 t=$SECONDS; shift
+    echo "== $name"
+    if "$@"; then passed=$((passed+1)); echo "== $name: passed in $((SECONDS-t)) s"
+    else failed=$((failed+1)); echo "== $name: FAILED after $((SECONDS-t)) s"; fi
+}
+leave() { skipped=$((skipped+1)); left+=("$1"); [ "${CI:-}" != true ] || failed=$((failed+1)); }
+
+formatted() { local f; f=$(gofmt -l .); [ -z "$f" ] || { echo "gofmt: $f"; return 1; }; }
+tidy() { go mod tidy -diff; }
+static() { file bin/nova-evac 2>/dev/null | grep -q 'statically linked' || ! readelf -d bin/nova-evac | grep -q NEEDED; }
+
+if [ "$(id -u)" = 0 ]; then part "install what the tests need" test/lab/install.sh; fi
+part "gofmt" formatted
+part "go.mod is tidy" tidy
+part "go vet" go vet ./...
+part "staticcheck" go tool staticcheck ./...
+part "one static binary" static
+# The race detector is the one thing that needs cgo and a C compiler.
+if command -v gcc >/dev/null; then
+    part "unit and simulation, with the race detector" env CGO_ENABLED=1 go test -race ./pkg/... ./cmd/...
+else
+    leave "the race detector: there is no gcc"
+    part "unit and simulation" go test ./pkg/... ./cmd/...
+fi
+part "demo" make --no-print-directory demo
+if [ "$(id -u)" = 0 ]; then
+    part "the real cluster and the real Nova" go test -count=1 -timeout 30m -v ./test/...
+else
+    leave "the real cluster and the real Nova: they need root"
+fi
+
+for l in "${left[@]+"${left[@]}"}"; do echo "left out: $l"; done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
