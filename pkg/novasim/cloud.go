@@ -4,7 +4,9 @@
 // truth, and can say whether an instance was lost, sent twice or ran on two hosts.
 //
 // Cloud is the state machine. It is driven by calls and by the clock that it was
-// given, and starts no goroutine: what is due happens before the next call looks.
+// given, and starts no goroutine: what has become due happens, in the order in which
+// it became due, before the next call looks. So nobody can tell it from a cloud that
+// works all the time, and a simulated clock can drive it.
 package novasim
 
 import (
@@ -12,45 +14,79 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Config is what a cloud is made of.
+// Config is what a cloud is made of. The zero value of a field is its default.
 type Config struct {
 	// Hosts are the compute hosts, all up and enabled.
 	Hosts []string
+	// Instances run at the start. A host that is named only here is made too.
+	Instances []Batch
 	// RebuildTime is how long a destination works on one instance, give or take a
-	// tenth; RebuildLimit how many it works on at once (max_concurrent_builds), 0 for 10.
+	// tenth. RebuildLimit is how many it works on at once, as max_concurrent_builds
+	// would; 0 is without a limit.
 	RebuildTime  time.Duration
 	RebuildLimit int
 	// ScheduleTime is how long the conductor and the scheduler take.
 	ScheduleTime time.Duration
-	// ServiceDownTime is after how long without a heartbeat a service is down.
+	// ClaimDelay is how long a destination that has claimed an instance takes before
+	// it touches anything: the record is pre-migrating, the task still rebuilding.
+	ClaimDelay time.Duration
+	// SettleTime is how long each of Nova's short states lasts: the block devices'
+	// mapping; no task while the host is still the source; the new host while the
+	// record is not yet done. The default is 20 ms.
+	SettleTime time.Duration
+	// ServiceDownTime is after how long without a heartbeat a service is down, by
+	// default a minute.
 	ServiceDownTime time.Duration
-	// TokenLifetime is how long a token is valid.
+	// TokenLifetime is how long a token is valid, by default an hour.
 	TokenLifetime time.Duration
-	// MaxMicroversion is the highest that Nova speaks; Zed's is 2.93.
+	// MaxMicroversion is the highest that Nova speaks, by default Zed's 2.93.
 	MaxMicroversion string
-	// PageLimit is osapi_max_limit.
+	// PageLimit is Nova's max_limit, by default 1000.
 	PageLimit int
-	// Latency is added to every request.
-	Latency                 time.Duration
+	// Latency is added to every request but those of the control API.
+	Latency time.Duration
+	// User is an administrator, by default admin, with Password, by default secret;
+	// Project, by default admin, is theirs. The user demo, with the same password, is
+	// none, and is refused. ApplicationCredential, by default novasim, is the id of
+	// one of User's, with the same secret.
 	User, Password, Project string
-	Seed                    uint64
+	ApplicationCredential   string
+	// PublicURL is what the catalogue and the links of pages name, where it should
+	// not be the host that the request named.
+	PublicURL string
+	// Seed decides all that is random: ids, jitter, the faults' probability.
+	Seed uint64
 	// Now is the clock; nil is the wall clock.
 	Now func() time.Time
 }
 
+// Batch is a number of instances that are alike.
+type Batch struct {
+	// Count is how many, at least 1; Host where they run.
+	Count int    `json:"count,omitempty"`
+	Host  string `json:"host"`
+	// VMState is their vm_state, by default active. Of shelved_offloaded ones there
+	// is no guest, and Nova knows no host.
+	VMState string `json:"vm_state,omitempty"`
+	// Name is what their names begin with, by default vm.
+	Name string `json:"name,omitempty"`
+}
+
 func (c Config) withDefaults() Config {
-	c.RebuildLimit = cmp.Or(c.RebuildLimit, 10)
+	c.SettleTime = cmp.Or(c.SettleTime, 20*time.Millisecond)
 	c.ServiceDownTime = cmp.Or(c.ServiceDownTime, time.Minute)
 	c.TokenLifetime = cmp.Or(c.TokenLifetime, time.Hour)
 	c.MaxMicroversion = cmp.Or(c.MaxMicroversion, "2.93")
 	c.PageLimit = cmp.Or(c.PageLimit, 1000)
 	c.User, c.Password, c.Project = cmp.Or(c.User, "admin"), cmp.Or(c.Password, "secret"), cmp.Or(c.Project, "admin")
+	c.ApplicationCredential = cmp.Or(c.ApplicationCredential, "novasim")
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -59,71 +95,181 @@ func (c Config) withDefaults() Config {
 
 // Cloud is the simulated cloud. It is safe for concurrent use.
 type Cloud struct {
-	mu         sync.Mutex
-	cfg        Config
-	rand       *rand.Rand
+	cfg Config
+
+	mu sync.Mutex // guards all below
+	state
+	wake chan struct{} // closed at every change, for who waits for one
+}
+
+// state is all that a reset forgets.
+type state struct {
+	now        time.Time  // the present; within an event, when it was due
+	ids        *rand.Rand // of hosts and instances: they do not depend on what was asked
+	rand       *rand.Rand // of what happens
+	noise      *rand.Rand // of requests
 	due        events
 	order      int
-	hosts      map[string]*host
-	instances  map[string]*instance
-	migrations []*migration
-	attempts   []*attempt
-	tokens     map[string]time.Time
+	hosts      []*host // by name
+	instances  []*instance
+	byID       map[string]*instance
+	migrations []*migration // by id
+	tokens     map[string]token
 	faults     []*fault
+	faultID    int
+	latency    time.Duration
 	counts     map[string]int
-	requests   []Request
+	sent       []Sent
 	breaches   []Breach
-	ids        int
+	conductor  gate
+	scheduler  gate
 }
 
-type host struct {
-	name, id, hypervisor string
-	power, compute       bool
-	boot                 int // rises whenever nova-compute starts: what ran before is gone
-	lastBeat             time.Time
-	enabled, forcedDown  bool
-	reason               string
-	updated              time.Time
-	guests, disks        map[string]bool // running guests, and what of a guest is on disk
-	rebuilding           int
-	waiting              []func(time.Time) // rebuilds that wait for a slot of RebuildLimit
-	queue                []*attempt
-	rebuildTime          time.Duration
-	claimDelay           time.Duration
-	fail                 string
-	failCount            int
-	hang                 bool
+// gate is a service of the controllers that can be frozen.
+type gate struct {
+	frozen  bool
+	waiting []func()
 }
 
-type instance struct {
-	id, name, host     string
-	vmState, taskState string
-	fault              string
-	created, updated   time.Time
-	deleted            bool
-	before             string // vm_state when its evacuation was accepted
-	accepted           int
-	ranOn              []string
-	allocations        map[string]bool // by host
+// New makes a cloud.
+func New(cfg Config) *Cloud {
+	c := &Cloud{cfg: cfg.withDefaults(), wake: make(chan struct{})}
+	c.fresh()
+	return c
 }
 
-type migration struct {
-	id                   int
-	uuid, instance       string
-	source, dest, status string
-	created, updated     time.Time
+// Reset makes the cloud what New made of its configuration: nothing that happened
+// since is left, tokens included.
+func (c *Cloud) Reset() {
+	defer c.lock()()
+	c.fresh()
 }
 
-// attempt is one accepted evacuation on its way through Nova.
-type attempt struct {
-	instance *instance
-	dest     *host
-	boot     int
-	record   *migration
-	over     bool
+func (c *Cloud) fresh() {
+	c.state = state{now: c.cfg.Now(), byID: map[string]*instance{},
+		ids: rand.New(rand.NewPCG(c.cfg.Seed, 0)), rand: rand.New(rand.NewPCG(c.cfg.Seed, 1)), noise: rand.New(rand.NewPCG(c.cfg.Seed, 2)),
+		tokens: map[string]token{}, counts: map[string]int{}, latency: c.cfg.Latency}
+	for _, name := range c.cfg.Hosts {
+		c.addHost(name)
+	}
+	for _, batch := range c.cfg.Instances {
+		if c.host(batch.Host) == nil {
+			c.addHost(batch.Host)
+		}
+		c.addInstances(batch)
+	}
 }
 
-// events is a heap of what is due, in the order of time and of scheduling.
+// uuid is random, but the same for the same seed.
+func uuid(r *rand.Rand) string {
+	a, b := r.Uint64(), r.Uint64()
+	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>52, b&0xffffffffffff)
+}
+
+var uuidLike = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
+// lock locks the cloud and takes it to the present. The function that it returns
+// unlocks it and wakes who waits for a change.
+func (c *Cloud) lock() (unlock func()) {
+	c.mu.Lock()
+	c.advance(c.cfg.Now())
+	return func() {
+		close(c.wake)
+		c.wake = make(chan struct{})
+		c.mu.Unlock()
+	}
+}
+
+// look is lock for who changes nothing.
+func (c *Cloud) look() (unlock func()) {
+	c.mu.Lock()
+	c.advance(c.cfg.Now())
+	return c.mu.Unlock
+}
+
+// Advance takes the cloud to a moment: what is due until then happens, in order. It
+// never goes back. Under the wall clock nobody needs it; under a clock of one's own
+// it serves to have things happen when no call comes.
+func (c *Cloud) Advance(to time.Time) {
+	defer c.lock()()
+	c.advance(to)
+}
+
+func (c *Cloud) advance(to time.Time) {
+	for len(c.due) > 0 && !c.due[0].at.After(to) {
+		e := heap.Pop(&c.due).(event)
+		c.now = e.at
+		e.do()
+	}
+	if to.After(c.now) {
+		c.now = to
+	}
+}
+
+// Next is when the next thing happens by itself; false if nothing will.
+func (c *Cloud) Next() (time.Time, bool) {
+	defer c.look()()
+	if len(c.due) == 0 {
+		return time.Time{}, false
+	}
+	return c.due[0].at, true
+}
+
+// after has something happen later.
+func (c *Cloud) after(d time.Duration, do func()) {
+	c.order++
+	heap.Push(&c.due, event{c.now.Add(d), c.order, do})
+}
+
+// through has something done by a service of the controllers: at once, or when it
+// is no longer frozen.
+func (g *gate) through(do func()) {
+	if g.frozen {
+		g.waiting = append(g.waiting, do)
+		return
+	}
+	do()
+}
+
+func (g *gate) freeze(on bool) {
+	g.frozen = on
+	if !on {
+		waiting := g.waiting
+		g.waiting = nil
+		for _, do := range waiting {
+			do()
+		}
+	}
+}
+
+// ControllerChange freezes ("freeze") and thaws ("thaw") services of the
+// controllers; an empty field leaves one as it is.
+type ControllerChange struct {
+	// Conductor: what Nova accepts meanwhile is done when it is back (case H).
+	Conductor string `json:"conductor,omitempty"`
+	// Scheduler: what the conductor asks meanwhile is never answered. The instance
+	// stays in rebuilding and its record accepted, without an error (case I).
+	Scheduler string `json:"scheduler,omitempty"`
+}
+
+// ChangeControllers does something to the controllers' services.
+func (c *Cloud) ChangeControllers(change ControllerChange) error {
+	defer c.lock()()
+	for what, to := range map[string]string{"conductor": change.Conductor, "scheduler": change.Scheduler} {
+		if !slices.Contains([]string{"", "freeze", "thaw"}, to) {
+			return fmt.Errorf("%s: %q is neither freeze nor thaw", what, to)
+		}
+	}
+	if change.Conductor != "" {
+		c.conductor.freeze(change.Conductor == "freeze")
+	}
+	if change.Scheduler != "" {
+		c.scheduler.freeze(change.Scheduler == "freeze")
+	}
+	return nil
+}
+
+// event is what is due. events is a heap of them, by time and then as they came.
 type event struct {
 	at    time.Time
 	order int
@@ -146,65 +292,7 @@ func (e *events) Pop() any {
 	return last
 }
 
-// New makes a cloud.
-func New(cfg Config) *Cloud {
-	cfg = cfg.withDefaults()
-	c := &Cloud{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0)), hosts: map[string]*host{}, instances: map[string]*instance{},
-		tokens: map[string]time.Time{}, counts: map[string]int{}}
-	for _, name := range cfg.Hosts {
-		c.hosts[name] = &host{name: name, id: c.uuid(), hypervisor: c.uuid(), power: true, compute: true, enabled: true,
-			lastBeat: cfg.Now(), updated: cfg.Now(), guests: map[string]bool{}, disks: map[string]bool{}}
-	}
-	return c
-}
-
-// uuid is random, but the same for the same seed.
-func (c *Cloud) uuid() string {
-	a, b := c.rand.Uint64(), c.rand.Uint64()
-	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>52, b&0xffffffffffff)
-}
-
-// lock takes the cloud to the present and locks it.
-func (c *Cloud) lock() {
-	c.mu.Lock()
-	for now := c.cfg.Now(); len(c.due) > 0 && !c.due[0].at.After(now); {
-		heap.Pop(&c.due).(event).do()
-	}
-}
-
-// after schedules do. An event may come to pass later than it is due, when nobody
-// looked meanwhile; what follows from it counts from when it was due.
-func (c *Cloud) after(from time.Time, d time.Duration, do func(at time.Time)) {
-	at := from.Add(d)
-	c.order++
-	heap.Push(&c.due, event{at, c.order, func() { do(at) }})
-}
-
-// AddInstances makes n instances that run on a host, and returns their ids.
-func (c *Cloud) AddInstances(n int, on, name, vmState string) ([]string, error) {
-	c.lock()
-	defer c.mu.Unlock()
-	h := c.hosts[on]
-	if h == nil {
-		return nil, fmt.Errorf("no host %s", on)
-	}
-	var ids []string
-	for range n {
-		i := &instance{id: c.uuid(), name: fmt.Sprintf("%s-%d", cmp.Or(name, "vm"), len(c.instances)+1), host: on, vmState: cmp.Or(vmState, "active"),
-			created: c.cfg.Now(), updated: c.cfg.Now(), ranOn: []string{on}, allocations: map[string]bool{on: true}}
-		c.instances[i.id] = i
-		h.guests[i.id], h.disks[i.id] = true, true
-		ids = append(ids, i.id)
-	}
-	return ids, nil
-}
-
-// up is Nova's view of a service: forced_down rules, else the heartbeat's age does.
-func (c *Cloud) up(h *host) bool {
-	return !h.forcedDown && (h.compute || c.cfg.Now().Sub(h.lastBeat) < c.cfg.ServiceDownTime)
-}
-
-// refusal is an answer other than success.
+// refusal is an answer of Nova's other than success.
 type refusal struct {
 	code    int
 	message string
@@ -214,371 +302,4 @@ func refuse(code int, format string, args ...any) *refusal {
 	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
-// evacuate accepts or refuses (nova/compute/api.py, evacuate). Since Nova 26 the
-// task_state is not looked at: a second evacuation in flight is accepted.
-func (c *Cloud) evacuate(id, target string) *refusal {
-	i := c.instances[id]
-	switch {
-	case i == nil || i.deleted:
-		return refuse(404, "Instance %s could not be found.", id)
-	case target != "" && c.hosts[target] == nil:
-		return refuse(404, "Compute host %s not found.", target)
-	case target == i.host:
-		return refuse(400, "The target host can't be the same one.")
-	}
-	if !slices.Contains([]string{"active", "stopped", "error"}, i.vmState) {
-		return refuse(409, "Cannot 'evacuate' instance %s while it is in vm_state %s", id, i.vmState)
-	}
-	source := c.hosts[i.host]
-	if c.up(source) {
-		return refuse(400, "Compute service of %s is still in use.", source.name)
-	}
-	now := c.cfg.Now()
-	if source.power {
-		c.breach(id, "was evacuated from %s, which has power", source.name)
-	}
-	for _, a := range c.attempts {
-		if a.instance == i && !a.over && (a.dest == nil || a.dest.power && a.dest.boot == a.boot) {
-			c.breach(id, "was sent while an evacuation of it was under way (to %s)", destName(a))
-		}
-	}
-	i.accepted++
-	if i.taskState == "" {
-		i.before = i.vmState
-	}
-	i.taskState, i.updated = "rebuilding", now
-	c.migrations = append(c.migrations, &migration{id: len(c.migrations) + 1, uuid: c.uuid(), instance: id,
-		source: i.host, status: "accepted", created: now})
-	a := &attempt{instance: i}
-	c.attempts = append(c.attempts, a)
-	c.after(now, c.cfg.ScheduleTime, func(at time.Time) { c.schedule(a, target, at) })
-	return nil
-}
-
-func destName(a *attempt) string {
-	if a.dest == nil {
-		return "a host to be chosen"
-	}
-	return a.dest.name
-}
-
-// schedule is the conductor: it takes the instance's first accepted record, which
-// need not be this attempt's, and casts to the destination without waiting.
-func (c *Cloud) schedule(a *attempt, target string, at time.Time) {
-	i := a.instance
-	for _, m := range c.migrations {
-		if m.instance == i.id && m.status == "accepted" && (a.record == nil) {
-			a.record = m
-		}
-	}
-	if i.deleted || a.record == nil {
-		a.over = true
-		return
-	}
-	var dest *host
-	for _, h := range c.byName() {
-		load := func(h *host) int { return len(h.guests) + h.rebuilding + len(h.waiting) + len(h.queue) }
-		if h.name != i.host && h.enabled && c.up(h) && (target == "" || h.name == target) && (dest == nil || load(h) < load(dest)) {
-			dest = h
-		}
-	}
-	if dest == nil {
-		a.over = true
-		a.record.status, a.record.updated = "error", at
-		i.vmState, i.taskState, i.updated = "error", "", at
-		i.fault = "No valid host was found. There are not enough hosts available."
-		return
-	}
-	i.allocations[dest.name] = true
-	a.dest, a.boot = dest, dest.boot
-	if !dest.compute {
-		dest.queue = append(dest.queue, a) // the message waits until somebody consumes it
-		return
-	}
-	c.receive(a, at)
-}
-
-// receive is the destination taking the message: a slot, then the claim.
-func (c *Cloud) receive(a *attempt, at time.Time) {
-	h := a.dest
-	a.boot = h.boot
-	begin := func(at time.Time) { c.after(at, h.claimDelay, func(at time.Time) { c.claim(a, at) }) }
-	if h.rebuilding >= c.cfg.RebuildLimit {
-		h.waiting = append(h.waiting, begin)
-		return
-	}
-	h.rebuilding++
-	begin(at)
-}
-
-// dead answers whether the nova-compute that worked on an attempt is gone.
-func (a *attempt) dead() bool { return a.dest.boot != a.boot || !a.dest.compute }
-
-func (c *Cloud) claim(a *attempt, at time.Time) {
-	if a.dead() {
-		return
-	}
-	i := a.instance
-	if i.deleted || i.taskState != "rebuilding" { // expected_task_state=REBUILDING is not met
-		c.end(a, "failed", at)
-		return
-	}
-	a.record.dest, a.record.status, a.record.updated = a.dest.name, "pre-migrating", at
-	i.taskState, i.updated = "rebuild_spawning", at
-	took := cmp.Or(a.dest.rebuildTime, c.cfg.RebuildTime)
-	if tenth := int64(took / 10); tenth > 0 {
-		took += time.Duration(c.rand.Int64N(2*tenth) - tenth)
-	}
-	c.after(at, took, func(at time.Time) { c.spawned(a, at) })
-}
-
-// settleTime is the moment in which an instance has no task any more while its
-// host is still the source (seen on Nova 26.2).
-const settleTime = 20 * time.Millisecond
-
-func (c *Cloud) spawned(a *attempt, at time.Time) {
-	h, i := a.dest, a.instance
-	switch {
-	case a.dead():
-		return
-	case h.hang:
-		c.after(at, 100*time.Millisecond, func(at time.Time) { c.spawned(a, at) })
-		return
-	case h.fail != "" && h.failCount != 0:
-		if h.failCount > 0 {
-			h.failCount--
-		}
-		c.end(a, "failed", at)
-		i.vmState, i.taskState, i.fault, i.updated = "error", "", h.fail, at
-		delete(i.allocations, h.name)
-		return
-	}
-	h.guests[i.id], h.disks[i.id] = true, true
-	i.ranOn = append(i.ranOn, h.name)
-	for _, other := range c.byName() {
-		if other != h && other.guests[i.id] {
-			c.breach(i.id, "runs on %s and on %s", other.name, h.name)
-		}
-	}
-	if i.deleted { // the guest is orphaned on the destination (case J)
-		c.end(a, "failed", at)
-		return
-	}
-	i.vmState, i.taskState, i.updated = i.before, "", at
-	if i.vmState == "error" || i.vmState == "" {
-		i.vmState = "active"
-	}
-	c.after(at, settleTime, func(at time.Time) {
-		if a.dead() {
-			return
-		}
-		delete(i.allocations, i.host)
-		i.host, i.fault, i.updated = h.name, "", at
-		c.end(a, "done", at)
-	})
-}
-
-// end closes an attempt with a status of its record, and lets the next one in.
-func (c *Cloud) end(a *attempt, status string, at time.Time) {
-	a.over = true
-	a.record.status, a.record.updated = status, at
-	if h := a.dest; len(h.waiting) > 0 {
-		next := h.waiting[0]
-		h.waiting = h.waiting[1:]
-		next(at)
-	} else {
-		h.rebuilding--
-	}
-}
-
-// SetPower cuts a host's power or gives it back. Without power nova-compute is
-// dead, guests are gone, their disks stay.
-func (c *Cloud) SetPower(name string, on bool) error {
-	c.lock()
-	defer c.mu.Unlock()
-	h := c.hosts[name]
-	if h == nil {
-		return fmt.Errorf("no host %s", name)
-	}
-	if h.power == on {
-		return nil
-	}
-	h.power = on
-	if !on {
-		c.stopCompute(h)
-		h.guests = map[string]bool{}
-		return nil
-	}
-	c.startCompute(h)
-	return nil
-}
-
-// SetCompute starts or kills a host's nova-compute; its guests live on.
-func (c *Cloud) SetCompute(name string, run bool) error {
-	c.lock()
-	defer c.mu.Unlock()
-	h := c.hosts[name]
-	switch {
-	case h == nil:
-		return fmt.Errorf("no host %s", name)
-	case run && !h.power:
-		return fmt.Errorf("host %s has no power", name)
-	case run && !h.compute:
-		c.startCompute(h)
-	case !run:
-		c.stopCompute(h)
-	}
-	return nil
-}
-
-func (c *Cloud) stopCompute(h *host) {
-	if h.compute {
-		h.lastBeat = c.cfg.Now()
-	}
-	h.compute = false
-	h.rebuilding, h.waiting = 0, nil
-}
-
-// startCompute is init_host: what was evacuated from here is destroyed, whether it
-// has arrived elsewhere or not, and its records become completed
-// (nova/compute/manager.py, _destroy_evacuated_instances). Then the messages that
-// waited in the queue are taken (case C).
-func (c *Cloud) startCompute(h *host) {
-	now := c.cfg.Now()
-	h.compute, h.lastBeat = true, now
-	h.boot++
-	for _, m := range c.migrations {
-		if m.source == h.name && (m.status == "accepted" || m.status == "pre-migrating" || m.status == "done") {
-			m.status, m.updated = "completed", now
-			delete(h.guests, m.instance)
-			delete(h.disks, m.instance)
-		}
-	}
-	queue := h.queue
-	h.queue = nil
-	for _, a := range queue {
-		c.receive(a, now)
-	}
-}
-
-func (c *Cloud) byName() []*host {
-	hosts := make([]*host, 0, len(c.hosts))
-	for _, h := range c.hosts {
-		hosts = append(hosts, h)
-	}
-	slices.SortFunc(hosts, func(a, b *host) int { return strings.Compare(a.name, b.name) })
-	return hosts
-}
-
-// setService is PUT /os-services/{id} (nova/api/openstack/compute/services.py).
-func (c *Cloud) setService(id string, status, reason *string, forcedDown *bool) (*host, *refusal) {
-	var h *host
-	for _, candidate := range c.hosts {
-		if candidate.id == id {
-			h = candidate
-		}
-	}
-	if h == nil {
-		return nil, refuse(404, "Service %s not found.", id)
-	}
-	if status == nil && forcedDown == nil {
-		return nil, refuse(400, "No updates were requested. Fields 'status' or 'forced_down' should be specified.")
-	}
-	if status != nil {
-		h.enabled = *status == "enabled"
-		h.reason = ""
-		if reason != nil {
-			h.reason = *reason
-		}
-	}
-	if forcedDown != nil {
-		if h.forcedDown && !*forcedDown {
-			for _, m := range c.migrations {
-				if m.source == h.name && m.status == "done" {
-					return nil, refuse(400, "Unable to force up host '%s' as 'done' evacuation migration records remain associated with the host. "+
-						"Ensure the compute service has been restarted, allowing these records to move to 'completed' before retrying this request.", h.name)
-				}
-			}
-		}
-		h.forcedDown = *forcedDown
-	}
-	h.updated = c.cfg.Now()
-	return h, nil
-}
-
-// delete removes an instance, whatever is being done to it.
-func (c *Cloud) delete(id string) *refusal {
-	i := c.instances[id]
-	if i == nil || i.deleted {
-		return refuse(404, "Instance %s could not be found.", id)
-	}
-	i.deleted = true
-	if h := c.hosts[i.host]; h.compute {
-		delete(h.guests, id)
-		delete(h.disks, id)
-	}
-	return nil
-}
-
-// Breach is something that must never happen.
-type Breach struct {
-	Instance string    `json:"instance"`
-	What     string    `json:"what"`
-	At       time.Time `json:"at"`
-}
-
-func (c *Cloud) breach(instance, format string, args ...any) {
-	c.breaches = append(c.breaches, Breach{instance, fmt.Sprintf(format, args...), c.cfg.Now()})
-}
-
-// Report is the truth about the cloud.
-type Report struct {
-	// Breaches are all so far: an evacuation accepted from a host with power, or
-	// while another one could still go through, a guest on two hosts, and instances
-	// of which nothing is left anywhere.
-	Breaches []Breach `json:"breaches"`
-	// Instances counts those that were not deleted.
-	Instances int `json:"instances"`
-	// Evacuated counts those that run on another host than they were made on.
-	Evacuated int `json:"evacuated"`
-	// InProgress counts those with a task.
-	InProgress int `json:"in_progress"`
-	// OnHost counts instances by the host on which their guest is.
-	OnHost map[string]int `json:"on_host"`
-	// MostAccepted is the most evacuations that Nova accepted for one instance.
-	MostAccepted int `json:"most_accepted"`
-}
-
-// Check tells the truth.
-func (c *Cloud) Check() Report {
-	c.lock()
-	defer c.mu.Unlock()
-	r := Report{Breaches: slices.Clone(c.breaches), OnHost: map[string]int{}}
-	if r.Breaches == nil {
-		r.Breaches = []Breach{}
-	}
-	for _, i := range c.instances {
-		if i.deleted {
-			continue
-		}
-		r.Instances++
-		r.MostAccepted = max(r.MostAccepted, i.accepted)
-		if i.taskState != "" {
-			r.InProgress++
-		}
-		left := false
-		for _, h := range c.hosts {
-			left = left || h.disks[i.id]
-			if h.guests[i.id] {
-				r.OnHost[h.name]++
-			}
-		}
-		switch {
-		case !left:
-			r.Breaches = append(r.Breaches, Breach{i.id, "nothing is left of it on any host", c.cfg.Now()})
-		case i.host != i.ranOn[0] && i.taskState == "" && c.hosts[i.host].guests[i.id]:
-			r.Evacuated++
-		}
-	}
-	return r
-}
+func byName(a, b *host) int { return strings.Compare(a.name, b.name) }

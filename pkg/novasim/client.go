@@ -1,0 +1,143 @@
+package novasim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Control speaks to a simulated cloud's control API, for tests.
+type Control struct {
+	// URL is the cloud's, without a path.
+	URL string
+	// HTTP is what to send with; nil is http.DefaultClient.
+	HTTP *http.Client
+}
+
+// State tells how things are.
+func (c Control) State(ctx context.Context) (s State, err error) {
+	return s, c.call(ctx, http.MethodGet, "state", nil, &s)
+}
+
+// Requests tells what was asked of the cloud so far.
+func (c Control) Requests(ctx context.Context) (r Requests, err error) {
+	return r, c.call(ctx, http.MethodGet, "requests", nil, &r)
+}
+
+// Check tells the truth about the cloud.
+func (c Control) Check(ctx context.Context) (r Report, err error) {
+	return r, c.call(ctx, http.MethodGet, "check", nil, &r)
+}
+
+// Reset makes the cloud what it was when it was new.
+func (c Control) Reset(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "reset", nil, nil)
+}
+
+// AddInstances makes instances and returns their ids.
+func (c Control) AddInstances(ctx context.Context, batch Batch) ([]string, error) {
+	var answer added
+	err := c.call(ctx, http.MethodPost, "instances", batch, &answer)
+	return answer.IDs, err
+}
+
+// AddHost makes a compute host.
+func (c Control) AddHost(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodPost, "hosts", map[string]string{"name": name}, nil)
+}
+
+// ChangeHost does something to a host.
+func (c Control) ChangeHost(ctx context.Context, name string, change HostChange) error {
+	return c.call(ctx, http.MethodPost, "hosts/"+url.PathEscape(name), change, nil)
+}
+
+// ChangeControllers freezes or thaws the controllers' services.
+func (c Control) ChangeControllers(ctx context.Context, change ControllerChange) error {
+	return c.call(ctx, http.MethodPost, "controllers", change, nil)
+}
+
+// AddFault makes trouble from now on, and returns its id.
+func (c Control) AddFault(ctx context.Context, f Fault) (int, error) {
+	var answer faultAdded
+	err := c.call(ctx, http.MethodPost, "faults", f, &answer)
+	return answer.ID, err
+}
+
+// RemoveFault ends one trouble.
+func (c Control) RemoveFault(ctx context.Context, id int) error {
+	return c.call(ctx, http.MethodDelete, "faults/"+strconv.Itoa(id), nil, nil)
+}
+
+// ClearFaults ends all trouble.
+func (c Control) ClearFaults(ctx context.Context) error {
+	return c.call(ctx, http.MethodDelete, "faults", nil, nil)
+}
+
+// SetLatency is how long every request takes from now on.
+func (c Control) SetLatency(ctx context.Context, d time.Duration) error {
+	return c.call(ctx, http.MethodPost, "latency", baseLatency{d.String()}, nil)
+}
+
+// RevokeTokens makes every token invalid that was given out so far.
+func (c Control) RevokeTokens(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "tokens/revoke", nil, nil)
+}
+
+// WaitEvacuated waits until so many instances have been evacuated and run. It fails,
+// with the report all the same, when that has not come to pass after the timeout.
+func (c Control) WaitEvacuated(ctx context.Context, n int, timeout time.Duration) (Report, error) {
+	return c.wait(ctx, "evacuated_at_least", n, timeout)
+}
+
+// WaitInProgress waits until so many evacuations are under way at one time.
+func (c Control) WaitInProgress(ctx context.Context, n int, timeout time.Duration) (Report, error) {
+	return c.wait(ctx, "in_progress_at_least", n, timeout)
+}
+
+func (c Control) wait(ctx context.Context, what string, n int, timeout time.Duration) (r Report, err error) {
+	q := url.Values{what: {strconv.Itoa(n)}, "timeout": {timeout.String()}}
+	return r, c.call(ctx, http.MethodGet, "wait?"+q.Encode(), nil, &r)
+}
+
+// call sends one request. An answer other than 200 is an error; a report that comes
+// with it is read all the same.
+func (c Control) call(ctx context.Context, method, path string, body, into any) error {
+	var text bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&text).Encode(body); err != nil {
+			return fmt.Errorf("%s /control/%s: %w", method, path, err)
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(c.URL, "/")+"/control/"+path, &text)
+	if err != nil {
+		return err
+	}
+	client := c.HTTP
+	if client == nil {
+		client = http.DefaultClient
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	var said bytes.Buffer
+	if _, err := said.ReadFrom(answer.Body); err != nil {
+		return fmt.Errorf("%s /control/%s: %w", method, path, err)
+	}
+	if into != nil && (answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusRequestTimeout) {
+		if err := json.Unmarshal(said.Bytes(), into); err != nil {
+			return fmt.Errorf("%s /control/%s: %w in %q", method, path, err, said.String())
+		}
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s /control/%s: %s: %s", method, path, answer.Status, strings.TrimSpace(said.String()))
+	}
+	return nil
+}

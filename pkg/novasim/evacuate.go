@@ -1,0 +1,349 @@
+package novasim
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// migration is a record of an evacuation.
+type migration struct {
+	id               int
+	uuid             string
+	instance         *instance
+	source, dest     string
+	status           string
+	created, updated time.Time // updated is zero until the first change
+}
+
+// open tells whether a record says that its evacuation is under way.
+func (m *migration) open() bool { return m.status == "accepted" || m.status == "pre-migrating" }
+
+func (c *Cloud) set(m *migration, status string) { m.status, m.updated = status, c.now }
+
+// attempt is one accepted evacuation on its way through Nova.
+type attempt struct {
+	instance *instance
+	target   string // the destination that was asked for
+	forced   bool   // and without asking the scheduler (2.29 to 2.67)
+	vmState  string // of the instance when it was accepted
+	record   *migration
+	action   *action
+	event    *actionEvent
+
+	stage stage
+	dest  *host
+	boot  int      // which nova-compute of dest works on it
+	then  []func() // what waits for its end
+}
+
+type stage int
+
+const (
+	scheduling stage = iota // conductor and scheduler
+	queued                  // a message that the destination has not taken
+	working                 // at the destination
+	over
+)
+
+// running tells whether the nova-compute that took an attempt is still there.
+func (a *attempt) running() bool {
+	return a.dest.boot == a.boot && (a.dest.compute || a.dest.draining)
+}
+
+// canProceed tells whether an attempt may still bring up a guest. One that waits in
+// the queue of a host without power, or that was forced down, does not count: whoever
+// sends another one then has done what can be done.
+func (a *attempt) canProceed() bool {
+	switch a.stage {
+	case scheduling:
+		return true
+	case queued:
+		return a.dest.power && !a.dest.forced
+	case working:
+		return a.running()
+	default:
+		return false
+	}
+}
+
+func (a *attempt) where() string {
+	if a.dest == nil {
+		return "a host yet to be chosen"
+	}
+	return a.dest.name
+}
+
+// evacuate accepts or refuses (nova/compute/api.py, evacuate). Since Nova 26 it does
+// not look at the task_state: a second evacuation in flight is accepted (case A).
+func (c *Cloud) evacuate(i *instance, target string, forced bool, request string) *refusal {
+	switch {
+	case forced && target == "":
+		return refuse(400, "Can't force to a non-provided destination")
+	case target != "" && c.host(target) == nil:
+		return refuse(404, "Compute host %s not found.", target)
+	case target == i.host: // both are None for an instance without a host
+		return refuse(400, "The target host can't be the same one.")
+	}
+	if refused := wrongState(i, "evacuate", []string{"active", "stopped", "error"}, false); refused != nil {
+		return refused
+	}
+	source := c.host(i.host)
+	if c.up(source) {
+		return refuse(400, "Compute service of %s is still in use.", source.name)
+	}
+	if source.guests[i.id] {
+		c.breach(SourceAlive, i, "evacuated from %s, where its guest still runs", source.name)
+	}
+	for _, a := range i.attempts {
+		if a.canProceed() {
+			c.breach(DoubleSend, i, "sent again while an evacuation of it was under way, to %s", a.where())
+			break
+		}
+	}
+	i.taskState, i.updated = "rebuilding", c.now
+	m := &migration{id: len(c.migrations) + 1, uuid: uuid(c.rand), instance: i, source: i.host, dest: target, status: "accepted", created: c.now}
+	c.migrations = append(c.migrations, m)
+	a := &attempt{instance: i, target: target, forced: forced, vmState: i.vmState, record: m, action: c.act(i, request, "evacuate")}
+	i.attempts = append(i.attempts, a)
+	c.after(c.cfg.ScheduleTime, func() { c.conductor.through(func() { c.conduct(a) }) })
+	return nil
+}
+
+// oldest is the instance's first accepted record, for Nova asks the database for any
+// such record and gets the first (nova/db/main/api.py,
+// migration_get_by_instance_and_status); where there is none, the attempt's own.
+func (c *Cloud) oldest(a *attempt) *migration {
+	for _, m := range c.migrations {
+		if m.instance == a.instance && m.status == "accepted" {
+			return m
+		}
+	}
+	return a.record
+}
+
+// conduct is the conductor: it asks the scheduler, and casts to the destination
+// without waiting for it (nova/conductor/manager.py, rebuild_instance).
+func (c *Cloud) conduct(a *attempt) {
+	i := a.instance
+	if i.deleted {
+		c.fail(a, "")
+		return
+	}
+	e := c.begin(a.action, "rebuild_server", "controller")
+	if c.scheduler.frozen && !a.forced {
+		a.stage = over // nobody comes back to it, not even with an error
+		return
+	}
+	dest := c.host(a.target)
+	if !a.forced {
+		dest = c.choose(i, a.target)
+	}
+	if dest == nil {
+		const message = "No valid host was found. There are not enough hosts available."
+		c.set(c.oldest(a), "error")
+		i.err(c, "", message)
+		c.finish(a.action, e, message)
+		a.stage = over
+		return
+	}
+	c.finish(a.action, e, "")
+	dest.allocated[i.id] = true
+	a.dest, a.stage = dest, queued
+	dest.cast(func() { c.take(a) })
+}
+
+// choose is the scheduler: of the services that are up and enabled, but not the
+// source, the one with the fewest instances.
+func (c *Cloud) choose(i *instance, target string) *host {
+	var best *host
+	for _, h := range c.hosts {
+		switch {
+		case h.name == i.host, !h.enabled, !c.up(h), target != "" && h.name != target:
+		case h.capacity > 0 && len(h.allocated) >= h.capacity && !h.allocated[i.id]:
+		case best == nil || len(h.allocated) < len(best.allocated):
+			best = h
+		}
+	}
+	return best
+}
+
+// take is the destination taking the message; it may have to wait for a slot.
+func (c *Cloud) take(a *attempt) {
+	h := a.dest
+	a.stage, a.boot = working, h.boot
+	if c.cfg.RebuildLimit > 0 && h.rebuilding >= c.cfg.RebuildLimit {
+		h.waiting = append(h.waiting, func() { c.claim(a) })
+		return
+	}
+	c.claim(a)
+}
+
+// claim makes the record the destination's. Which record that is was seen on Nova
+// 26.2, case C: a message that is replayed finds the older record gone with the
+// attempt that came later, and takes the newer one.
+func (c *Cloud) claim(a *attempt) {
+	h, i := a.dest, a.instance
+	for _, other := range i.attempts {
+		if other != a && other.event != nil && other.stage == working && other.dest == h && other.running() {
+			// Both got here: the later one finds the guest that the first one made (case H).
+			other.then = append(other.then, func() { c.claim(a) })
+			return
+		}
+	}
+	h.rebuilding++
+	a.record = c.oldest(a)
+	a.record.dest = h.name
+	c.set(a.record, "pre-migrating")
+	a.event = c.begin(a.action, "compute_rebuild_instance", h.name)
+	if h.guests[i.id] {
+		c.exists(a)
+		return
+	}
+	c.later(a, cmp.Or(h.claimDelay, c.cfg.ClaimDelay), func() {
+		if c.save(a, "rebuilding", "rebuild_block_device_mapping", "rebuilding") {
+			c.later(a, c.cfg.SettleTime, func() {
+				if c.save(a, "rebuild_block_device_mapping", "rebuild_spawning", "rebuild_spawning") {
+					c.later(a, c.rebuildTime(h), func() { c.spawn(a) })
+				}
+			})
+		}
+	})
+}
+
+func (c *Cloud) rebuildTime(h *host) time.Duration {
+	took := cmp.Or(h.rebuildTime, c.cfg.RebuildTime)
+	if tenth := int64(took / 10); tenth > 0 {
+		took += time.Duration(c.rand.Int64N(2*tenth+1) - tenth)
+	}
+	return took
+}
+
+// later is the destination's next step, if it is still alive by then.
+func (c *Cloud) later(a *attempt, d time.Duration, step func()) {
+	c.after(d, func() {
+		if a.running() {
+			step()
+		}
+	})
+}
+
+// save moves the task on as Nova does: only where it is what it was expected to be.
+// If it is not, somebody else is at work on the instance, and the attempt ends. Nova
+// then writes vm_state error, and along with it the task that it could not write
+// before, because that is still marked as changed: hence an instance that is stuck in
+// rebuilding with vm_state error (seen on Nova 26.2, cases A and C).
+func (c *Cloud) save(a *attempt, expected, next, leftOver string) bool {
+	i := a.instance
+	if i.deleted {
+		c.fail(a, fmt.Sprintf("Instance %s could not be found.", i.id))
+		return false
+	}
+	if i.taskState == expected {
+		i.taskState, i.updated = next, c.now
+		return true
+	}
+	actual := "None"
+	if i.taskState != "" {
+		actual = "'" + i.taskState + "'"
+	}
+	message := fmt.Sprintf("Conflict updating instance %s. Expected: {'task_state': ['%s']}. Actual: {'task_state': %s}", i.id, expected, actual)
+	c.fail(a, message)
+	i.err(c, leftOver, message)
+	return false
+}
+
+// spawn is the guest appearing at the destination.
+func (c *Cloud) spawn(a *attempt) {
+	h, i := a.dest, a.instance
+	switch {
+	case h.hang:
+		h.hung = append(h.hung, func() { c.later(a, 0, func() { c.spawn(a) }) })
+		return
+	case h.fail != "" && h.failLeft != 0:
+		if h.failLeft > 0 {
+			h.failLeft--
+		}
+		c.fail(a, h.fail)
+		i.err(c, "", h.fail)
+		return
+	case h.guests[i.id]:
+		c.exists(a)
+		return
+	}
+	h.guests[i.id], h.disks[i.id] = true, true
+	i.ranOn = append(i.ranOn, h.name)
+	if !i.deleted {
+		if on := c.guestsOf(i); len(on) > 1 {
+			c.breach(SplitBrain, i, "runs on %s", strings.Join(on, " and on "))
+		}
+	}
+	if !c.save(a, "rebuild_spawning", "", "") {
+		return
+	}
+	i.vmState = a.vmState
+	if i.vmState == "error" {
+		i.vmState = "active"
+	}
+	// The host changes only after the task has gone: no task is not completion.
+	c.later(a, c.cfg.SettleTime, func() {
+		if i.deleted {
+			c.fail(a, fmt.Sprintf("Instance %s could not be found.", i.id))
+			return
+		}
+		i.host, i.updated = h.name, c.now
+		c.later(a, c.cfg.SettleTime, func() {
+			// It overwrites whatever the source has made of the record (case F).
+			c.set(a.record, "done")
+			i.arrivals++
+			c.end(a, "")
+		})
+	})
+}
+
+// exists is the hypervisor refusing a guest that it has already (case H).
+func (c *Cloud) exists(a *attempt) {
+	message := fmt.Sprintf("Instance %s already exists.", a.instance.name)
+	c.fail(a, message)
+	a.instance.err(c, "", message)
+	a.dest.allocated[a.instance.id] = a.dest.guests[a.instance.id] // the other attempt's
+}
+
+// fail ends an attempt whose record becomes failed.
+func (c *Cloud) fail(a *attempt, message string) {
+	c.set(a.record, "failed")
+	if a.dest != nil {
+		delete(a.dest.allocated, a.instance.id)
+	}
+	c.end(a, message)
+}
+
+func (i *instance) err(c *Cloud, task, message string) {
+	i.vmState, i.taskState, i.updated = "error", task, c.now
+	i.fault, i.faultAt = message, c.now
+}
+
+// end closes an attempt, and lets the next one into the destination.
+func (c *Cloud) end(a *attempt, failure string) {
+	atWork := a.stage == working
+	a.stage = over
+	if a.event != nil {
+		c.finish(a.action, a.event, failure)
+	}
+	if !atWork {
+		return
+	}
+	h := a.dest
+	h.rebuilding--
+	for _, next := range a.then {
+		next()
+	}
+	if len(h.waiting) > 0 {
+		next := h.waiting[0]
+		h.waiting = h.waiting[1:]
+		next()
+	} else if h.rebuilding == 0 { // a stop has waited for this
+		h.draining = false
+	}
+}

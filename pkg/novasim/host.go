@@ -1,0 +1,269 @@
+package novasim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// host is a compute host: the machine, its nova-compute, and Nova's service record.
+type host struct {
+	name            string
+	number          int // the service's id below microversion 2.53
+	id, hypervisor  string
+	power           bool
+	compute         bool // nova-compute takes messages and sends heartbeats
+	draining        bool // it was told to stop, and finishes its rebuilds first
+	boot            int  // rises whenever nova-compute starts
+	lastBeat        time.Time
+	enabled, forced bool
+	reason          string
+	updated         time.Time
+
+	guests, disks map[string]bool // running guests, and what of guests is on disk
+	allocated     map[string]bool // placement's allocations, by instance
+	rebuilding    int             // slots taken
+	waiting       []func()        // rebuilds that wait for a slot
+	hung          []func()
+	queue         []func() // messages that nobody takes while nova-compute is dead
+
+	rebuildTime, claimDelay time.Duration
+	fail                    string
+	failLeft                int // how many rebuilds are still to fail; negative: all
+	hang                    bool
+	capacity                int
+}
+
+func (c *Cloud) host(name string) *host {
+	at, found := slices.BinarySearchFunc(c.hosts, name, func(h *host, name string) int { return strings.Compare(h.name, name) })
+	if !found {
+		return nil
+	}
+	return c.hosts[at]
+}
+
+// AddHost makes a compute host, up and enabled.
+func (c *Cloud) AddHost(name string) error {
+	defer c.lock()()
+	if name == "" || c.host(name) != nil {
+		return fmt.Errorf("host %q is there already, or has no name", name)
+	}
+	c.addHost(name)
+	return nil
+}
+
+func (c *Cloud) addHost(name string) {
+	if c.host(name) != nil {
+		return
+	}
+	c.hosts = append(c.hosts, &host{name: name, number: len(c.hosts) + 1, id: uuid(c.ids), hypervisor: uuid(c.ids), power: true, compute: true,
+		enabled: true, lastBeat: c.now, updated: c.now, guests: map[string]bool{}, disks: map[string]bool{}, allocated: map[string]bool{}})
+	slices.SortFunc(c.hosts, byName)
+}
+
+// HostChange is what can be done to a host; nil or empty leaves a thing as it is.
+type HostChange struct {
+	// Power is on or off. Off kills nova-compute and all guests; their disks stay. On
+	// starts nova-compute, unless Compute is held.
+	Power string `json:"power,omitempty"`
+	// Compute is start, stop (nova-compute finishes its rebuilds first, as after a
+	// SIGTERM), kill, or held.
+	Compute string `json:"compute,omitempty"`
+	// RebuildTime and ClaimDelay are the host's own; "0s" is the cloud's again.
+	RebuildTime string `json:"rebuild_time,omitempty"`
+	ClaimDelay  string `json:"claim_delay,omitempty"`
+	// Fail is the message with which rebuilds fail, empty for none; FailCount how
+	// many do, by default all.
+	Fail      *string `json:"fail,omitempty"`
+	FailCount int     `json:"fail_count,omitempty"`
+	// Hang has rebuilds wait at their end for as long as it is true.
+	Hang *bool `json:"hang,omitempty"`
+	// Capacity is for how many instances the scheduler finds room, 0 for any number.
+	Capacity *int `json:"capacity,omitempty"`
+}
+
+// ChangeHost does something to a host. What it cannot do it refuses as a whole.
+func (c *Cloud) ChangeHost(name string, change HostChange) error {
+	defer c.lock()()
+	h := c.host(name)
+	if h == nil {
+		return fmt.Errorf("no host %s", name)
+	}
+	rebuildTime, err := duration(change.RebuildTime, h.rebuildTime)
+	if err != nil {
+		return fmt.Errorf("rebuild_time: %w", err)
+	}
+	claimDelay, err := duration(change.ClaimDelay, h.claimDelay)
+	if err != nil {
+		return fmt.Errorf("claim_delay: %w", err)
+	}
+	power := h.power && change.Power == "" || change.Power == "on"
+	switch {
+	case !slices.Contains([]string{"", "on", "off"}, change.Power):
+		return fmt.Errorf("power: %q is neither on nor off", change.Power)
+	case !slices.Contains([]string{"", "start", "stop", "kill", "held"}, change.Compute):
+		return fmt.Errorf("compute: %q is none of start, stop, kill, held", change.Compute)
+	case change.Compute == "start" && !power:
+		return fmt.Errorf("host %s has no power", name)
+	case change.Compute == "start" && h.draining && change.Power != "off":
+		return fmt.Errorf("nova-compute of %s is still stopping", name)
+	}
+	h.rebuildTime, h.claimDelay = rebuildTime, claimDelay
+	if change.Fail != nil {
+		h.fail, h.failLeft = *change.Fail, -1
+		if change.FailCount > 0 {
+			h.failLeft = change.FailCount
+		}
+	}
+	if change.Capacity != nil {
+		h.capacity = *change.Capacity
+	}
+	if change.Hang != nil {
+		h.hang = *change.Hang
+		if !h.hang {
+			hung := h.hung
+			h.hung = nil
+			for _, goOn := range hung {
+				goOn()
+			}
+		}
+	}
+	switch {
+	case change.Power == "off" && h.power:
+		h.power = false
+		c.killCompute(h)
+		h.guests = map[string]bool{}
+	case change.Power == "on" && !h.power:
+		h.power = true
+		if change.Compute == "" {
+			c.startCompute(h)
+		}
+	}
+	switch change.Compute {
+	case "start":
+		c.startCompute(h)
+	case "kill":
+		c.killCompute(h)
+	case "stop":
+		if h.compute {
+			h.compute, h.lastBeat, h.draining = false, c.now, h.rebuilding > 0
+		}
+	}
+	return nil
+}
+
+func duration(text string, otherwise time.Duration) (time.Duration, error) {
+	if text == "" {
+		return otherwise, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err == nil && d < 0 {
+		return 0, fmt.Errorf("%s is negative", text)
+	}
+	return d, err
+}
+
+// killCompute ends nova-compute. What it worked on stays as it is for ever: nothing
+// in Nova takes it up again (case B).
+func (c *Cloud) killCompute(h *host) {
+	if h.compute {
+		h.lastBeat = c.now
+	}
+	h.compute, h.draining = false, false
+	h.rebuilding, h.waiting, h.hung = 0, nil, nil
+}
+
+// startCompute is init_host: what was evacuated from here is destroyed, whether it
+// has arrived elsewhere or not, and its record becomes completed. Of several records
+// of one instance only the newest does, because Nova keeps them in a dict by
+// instance (nova/compute/manager.py, _destroy_evacuated_instances): an older one is
+// left for the next start, and may then destroy a guest that has come back (case N).
+// Afterwards the messages that waited in the queue are taken (case C).
+func (c *Cloud) startCompute(h *host) {
+	if h.compute {
+		return
+	}
+	h.compute, h.lastBeat = true, c.now
+	h.boot++
+	newest := map[string]*migration{}
+	for _, m := range c.migrations {
+		if m.source == h.name && (m.open() || m.status == "done") {
+			newest[m.instance.id] = m
+		}
+	}
+	for _, m := range c.migrations {
+		if newest[m.instance.id] != m {
+			continue
+		}
+		delete(h.guests, m.instance.id)
+		delete(h.disks, m.instance.id)
+		if !m.instance.deleted { // of a deleted instance Nova does not get that far
+			delete(h.allocated, m.instance.id)
+			c.set(m, "completed")
+		}
+	}
+	queue := h.queue
+	h.queue = nil
+	for _, take := range queue {
+		take()
+	}
+}
+
+// cast gives a host's nova-compute a message: at once, or when it is there again.
+func (h *host) cast(take func()) {
+	if h.compute {
+		take()
+		return
+	}
+	h.queue = append(h.queue, take)
+}
+
+// up is Nova's view of a service: forced_down rules, else the heartbeat's age does
+// (nova/servicegroup/api.py, service_is_up).
+func (c *Cloud) up(h *host) bool {
+	return !h.forced && (h.compute || c.now.Sub(h.lastBeat) <= c.cfg.ServiceDownTime)
+}
+
+// serviceChange is the body of PUT /os-services/{id} since 2.53.
+type serviceChange struct {
+	Status         *string `json:"status"`
+	DisabledReason *string `json:"disabled_reason"`
+	ForcedDown     *bool   `json:"forced_down"`
+}
+
+// setService is the update of nova/api/openstack/compute/services.py, 2.53 on. Any
+// true change moves updated_at (seen on Nova 26.2: it is no heartbeat).
+func (c *Cloud) setService(h *host, change serviceChange) *refusal {
+	if change.Status == nil && change.ForcedDown == nil {
+		return refuse(400, "No updates were requested. Fields 'status' or 'forced_down' should be specified.")
+	}
+	if change.Status != nil {
+		if *change.Status == "enabled" && change.DisabledReason != nil && *change.DisabledReason != "" {
+			return refuse(400, "Specifying 'disabled_reason' with status 'enabled' is invalid.")
+		}
+		if *change.Status != "enabled" && *change.Status != "disabled" {
+			return refuse(400, "Invalid input for field/attribute status. Value: %s. '%[1]s' is not one of ['enabled', 'disabled']", *change.Status)
+		}
+	}
+	if change.ForcedDown != nil && !*change.ForcedDown {
+		// Nova does not ask whether the host was forced down before.
+		for _, m := range c.migrations {
+			if m.source == h.name && m.status == "done" && !m.instance.deleted {
+				return refuse(400, "Unable to force up host %s as `done` evacuation migration records remain associated with the host. "+
+					"Ensure the compute service has been restarted, allowing these records to move to `completed` before retrying this request.", h.name)
+			}
+		}
+	}
+	if change.Status != nil {
+		h.enabled, h.reason = *change.Status == "enabled", ""
+		if !h.enabled && change.DisabledReason != nil {
+			h.reason = *change.DisabledReason
+		}
+	}
+	if change.ForcedDown != nil {
+		h.forced = *change.ForcedDown
+	}
+	h.updated = c.now
+	return nil
+}

@@ -1,0 +1,215 @@
+package novasim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// instance is an instance as Nova's database has it.
+type instance struct {
+	id, name           string
+	host               string // "" where Nova knows none
+	vmState, taskState string
+	fault              string
+	faultAt            time.Time
+	locked             bool
+	deleted            bool
+	created, updated   time.Time
+
+	attempts []*attempt // its accepted evacuations
+	actions  []*action
+	arrivals int
+	ranOn    []string
+}
+
+// action is a row of os-instance-actions, with its events.
+type action struct {
+	request, name    string
+	started, updated time.Time
+	failed           bool
+	events           []*actionEvent
+}
+
+type actionEvent struct {
+	name, host        string
+	started, finished time.Time
+	result            string // Success, Error, or "" while it goes on
+	details           string
+}
+
+func (c *Cloud) act(i *instance, request, name string) *action {
+	a := &action{request: request, name: name, started: c.now, updated: c.now}
+	i.actions = append(i.actions, a)
+	return a
+}
+
+func (c *Cloud) begin(a *action, name, host string) *actionEvent {
+	e := &actionEvent{name: name, host: host, started: c.now}
+	a.events = append(a.events, e)
+	return e
+}
+
+// finish ends an event; an empty failure is success.
+func (c *Cloud) finish(a *action, e *actionEvent, failure string) {
+	e.finished, e.result, a.updated = c.now, "Success", c.now
+	if failure != "" {
+		e.result, e.details, a.failed = "Error", failure, true
+	}
+}
+
+// vmStates are those that Nova's database can hold (nova/compute/vm_states.py).
+var vmStates = []string{"active", "building", "paused", "suspended", "stopped", "rescued", "resized", "soft-delete",
+	"error", "shelved", "shelved_offloaded"}
+
+// AddInstances makes instances, and returns their ids, which depend on nothing but
+// the seed and what was made before.
+func (c *Cloud) AddInstances(batch Batch) ([]string, error) {
+	defer c.lock()()
+	if c.host(batch.Host) == nil {
+		return nil, fmt.Errorf("no host %s", batch.Host)
+	}
+	if batch.VMState != "" && !slices.Contains(vmStates, batch.VMState) {
+		return nil, fmt.Errorf("vm_state %s: Nova has %v", batch.VMState, vmStates)
+	}
+	return c.addInstances(batch), nil
+}
+
+func (c *Cloud) addInstances(batch Batch) []string {
+	h := c.host(batch.Host)
+	var ids []string
+	for range max(batch.Count, 1) {
+		i := &instance{id: uuid(c.ids), name: fmt.Sprintf("%s-%d", cmp.Or(batch.Name, "vm"), len(c.instances)+1), host: h.name,
+			vmState: cmp.Or(batch.VMState, "active"), created: c.now, updated: c.now}
+		if i.vmState == "shelved_offloaded" {
+			i.host = ""
+		} else {
+			h.guests[i.id], h.disks[i.id], h.allocated[i.id] = true, true, true
+			i.ranOn = []string{h.name}
+		}
+		c.instances = append(c.instances, i)
+		c.byID[i.id] = i
+		ids = append(ids, i.id)
+	}
+	return ids
+}
+
+func (c *Cloud) instance(id string) (*instance, *refusal) {
+	if i := c.byID[id]; i != nil && !i.deleted {
+		return i, nil
+	}
+	return nil, refuse(404, "Instance %s could not be found.", id)
+}
+
+// wrongState is Nova's 409 (nova/api/openstack/common.py,
+// raise_http_conflict_for_instance_invalid_state), nil if the state will do.
+func wrongState(i *instance, what string, vmStates []string, idle bool) *refusal {
+	if !slices.Contains(vmStates, i.vmState) {
+		return refuse(409, "Cannot '%s' instance %s while it is in vm_state %s", what, i.id, i.vmState)
+	}
+	if idle && i.taskState != "" {
+		return refuse(409, "Cannot '%s' instance %s while it is in task_state %s", what, i.id, i.taskState)
+	}
+	return nil
+}
+
+// status is the API's name of a state (nova/api/openstack/common.py, _STATE_MAP).
+func (i *instance) status() string {
+	rebuild := i.taskState == "rebuilding" || i.taskState == "rebuild_block_device_mapping" || i.taskState == "rebuild_spawning"
+	switch i.vmState {
+	case "active", "stopped", "error":
+		if rebuild {
+			return "REBUILD"
+		}
+	}
+	switch i.vmState {
+	case "active":
+		return "ACTIVE"
+	case "stopped":
+		return "SHUTOFF"
+	case "building":
+		return "BUILD"
+	case "rescued":
+		return "RESCUE"
+	case "resized":
+		return "VERIFY_RESIZE"
+	case "soft-delete":
+		return "SOFT_DELETED"
+	case "shelved_offloaded":
+		return "SHELVED_OFFLOADED"
+	case "paused", "suspended", "error", "shelved":
+		return map[string]string{"paused": "PAUSED", "suspended": "SUSPENDED", "error": "ERROR", "shelved": "SHELVED"}[i.vmState]
+	}
+	return "UNKNOWN"
+}
+
+// remove deletes an instance. Where its host is down Nova deletes the row by itself,
+// whatever is being done to the instance (case J). Where the host is dead but Nova
+// does not know yet, the message waits for it, and an evacuation that comes in
+// between resurrects the instance until the host is back (case P).
+func (c *Cloud) remove(i *instance) {
+	h := c.host(i.host)
+	if h == nil || !c.up(h) {
+		c.drop(i)
+		return
+	}
+	i.taskState, i.updated = "deleting", c.now
+	h.cast(func() {
+		delete(h.guests, i.id)
+		delete(h.disks, i.id)
+		c.drop(i)
+	})
+}
+
+func (c *Cloud) drop(i *instance) {
+	i.deleted, i.taskState, i.updated = true, "", c.now
+	for _, h := range c.hosts {
+		delete(h.allocated, i.id)
+	}
+}
+
+// stop is os-stop. The host takes it or, if it is dead, finds it when it is back;
+// an instance that was evacuated meanwhile is none of its own any more.
+func (c *Cloud) stop(i *instance) *refusal {
+	if refused := wrongState(i, "stop", []string{"active", "rescued", "error"}, true); refused != nil {
+		return refused
+	}
+	return c.turn(i, "powering-off", "stopped")
+}
+
+// start is os-start. A guest that lost its power with its host comes back from disk.
+func (c *Cloud) start(i *instance) *refusal {
+	if refused := wrongState(i, "start", []string{"stopped"}, true); refused != nil {
+		return refused
+	}
+	return c.turn(i, "powering-on", "active")
+}
+
+func (c *Cloud) turn(i *instance, task, vmState string) *refusal {
+	h := c.host(i.host)
+	if h == nil {
+		return refuse(409, "Instance %s is not ready", i.id)
+	}
+	i.taskState, i.updated = task, c.now
+	h.cast(func() {
+		if i.deleted || i.host != h.name || i.taskState != task {
+			return
+		}
+		i.vmState, i.taskState, i.updated = vmState, "", c.now
+		if vmState == "active" && h.disks[i.id] {
+			h.guests[i.id] = true
+		}
+	})
+	return nil
+}
+
+// resetState is os-resetState: it writes to the database and asks nobody
+// (nova/api/openstack/compute/admin_actions.py).
+func (c *Cloud) resetState(i *instance, vmState string) *refusal {
+	if vmState != "active" && vmState != "error" {
+		return refuse(400, "Invalid input for field/attribute state. Value: %s. '%[1]s' is not one of ['active', 'error']", vmState)
+	}
+	i.vmState, i.taskState, i.updated = vmState, "", c.now
+	return nil
+}
