@@ -105,7 +105,7 @@ type Situation struct {
 	// FailedOnRecord is how many instances the host's record says have failed. A
 	// new owner takes the order of sending from Nova, which does not show what it
 	// refused; the count on record tells it how many may stand before the frontier,
-	// so it must not fall behind by more than MaxInFlight.
+	// so it must not fall behind by more than unrecorded.
 	FailedOnRecord int
 	Snapshot       Snapshot
 	Attempts       map[string]Attempt
@@ -113,7 +113,13 @@ type Situation struct {
 
 // InDoubt is how many instances, first in the order of sending, may have been sent
 // unseen by an owner that died and left failedOnRecord in the record.
-func InDoubt(p Policy, failedOnRecord int) int { return 2*p.MaxInFlight + failedOnRecord }
+func InDoubt(p Policy, failedOnRecord int) int {
+	return p.MaxInFlight + p.unrecorded() + failedOnRecord
+}
+
+// unrecorded is how many instances may fail before nothing more is sent until the
+// record says so, which is written every few seconds.
+func (p Policy) unrecorded() int { return max(p.MaxInFlight/4, 1) }
 
 // State is what is to be thought of one instance.
 type State string
@@ -238,7 +244,7 @@ func Decide(s Situation, p Policy) Plan {
 		}
 	}
 	plan.ForceDown = !service.ForcedDown && !s.WasDown
-	if service.ForcedDown && plan.Count(Failed)-s.FailedOnRecord <= p.MaxInFlight {
+	if service.ForcedDown && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded() {
 		for _, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
 				plan.Send = append(plan.Send, i.ID)
@@ -395,6 +401,13 @@ func underway(server nova.Server, history []nova.Migration, services map[string]
 	for _, m := range history {
 		switch m.Status {
 		case "accepted", "pre-migrating":
+		case "completed":
+			// The source's nova-compute was started, and marked all its evacuations so,
+			// also those that a destination is working on (nova/compute/manager.py,
+			// _destroy_evacuated_instances). Over is it only when the instance says so.
+			if server.TaskState == "" && server.VMState == "error" {
+				continue
+			}
 		case "done":
 			// Nova sets the host before the record is done, and the records were read
 			// first: an instance that came back to a host that is down is impossible,
@@ -472,7 +485,7 @@ func asksWhere(s Situation, services map[string]nova.Service) bool {
 
 func dest(history []nova.Migration) string {
 	for _, m := range history {
-		if m.Dest != "" && (m.Status == "accepted" || m.Status == "pre-migrating") {
+		if m.Dest != "" && (m.Status == "accepted" || m.Status == "pre-migrating" || m.Status == "completed") {
 			return m.Dest
 		}
 	}

@@ -250,6 +250,31 @@ func TestDecide(t *testing.T) {
 			want: "a:waiting", send: "a",
 		},
 		{
+			name: "a record that the source's return has completed is still under way while its instance rebuilds",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "completed", "d1")}
+			}),
+			want: "a:rebuilding", wait: "rebuilding (d1 1)",
+		},
+		{
+			name: "nor is it over in the moment when the task has gone and the host has not changed",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "completed", "d1")}
+			}),
+			want: "a:rebuilding",
+		},
+		{
+			name: "a completed record whose destination has died is sent again, for nothing was completed",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "completed", "d1")}
+			}),
+			want: "a:waiting", send: "a",
+		},
+		{
 			name: "an evacuation begun by hand before the fencing is waited for while it rebuilds",
 			s: at(func(s *Situation) {
 				old := evacuation(1, "a", "pre-migrating", "d1")
@@ -317,13 +342,13 @@ func TestDecide(t *testing.T) {
 		{
 			name: "when more have failed than the record tells a next owner, nothing more is sent",
 			s: at(func(s *Situation) {
-				for _, id := range []string{"a", "b", "c"} {
+				for _, id := range []string{"a", "b"} {
 					s.Snapshot.Servers = append(s.Snapshot.Servers, server(id))
 					s.Attempts[id] = Attempt{Answered: answered, Over: true, NotBefore: s.Now.Add(time.Second)}
 				}
 				s.Snapshot.Servers = append(s.Snapshot.Servers, server("d"))
 			}),
-			want: "a:failed b:failed c:failed d:waiting", wait: "1 waiting for a slot",
+			want: "a:failed b:failed d:waiting", wait: "1 waiting for a slot",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
