@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"time"
 
@@ -34,4 +35,4 @@ func runFence(ctx context.Context, args []string) int {
 }
 
 // userAgent tells Nova's operators, in nova-api's log, which part of us asked.
-func userAgent(role string) string { return "nova-evac-" + role + "/" + version }
+func userAgent(role string) string { return fmt.Sprintf("nova-evac/%s (%s)", version, role) }

@@ -59,6 +59,7 @@ func evacuateByHand(c *cli.Context, names []string) error {
 	if err != nil {
 		return err
 	}
+	cfg.Nova.UserAgent = userAgent("shell")
 	client, err := nova.Connect(cfg.Nova)
 	if err != nil {
 		return &exit{exitMisuse, err}

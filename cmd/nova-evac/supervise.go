@@ -80,6 +80,7 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 	}
 	defer presence.Withdraw()
 
+	cfg.Nova.UserAgent = userAgent("supervisor " + node)
 	client, err := nova.Connect(cfg.Nova)
 	if err != nil {
 		return &exit{exitMisuse, err}
