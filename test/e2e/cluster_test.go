@@ -242,6 +242,8 @@ func TestClusterWithSimulatedCloud(t *testing.T) {
 		})
 	}
 
+	c.Run("agents", func(t *testing.T) { agents(t, c) })
+
 	run("a host loses its power and its instances come back", one, func(c *cluster) {
 		c.must(c.Kill(c.Context(), "compute-1", "power"))
 		var phases []string
