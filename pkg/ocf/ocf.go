@@ -184,7 +184,10 @@ func (a *Agent) monitor(ctx context.Context) error {
 		}
 		return failed(NotRunning, "the supervisor is not running")
 	}
-	return failed(ErrGeneric, "the supervisor did not answer within %v: it hangs", monitorTime)
+	if ctx.Err() != nil {
+		return failed(ErrGeneric, "the supervisor did not answer within %v: it hangs", monitorTime)
+	}
+	return failed(ErrGeneric, "%w", err)
 }
 
 // start launches the supervisor and returns when it answers.
@@ -215,6 +218,7 @@ func (a *Agent) start(ctx context.Context) error {
 			return failed(ErrGeneric, "the supervisor ended at once: %s", a.lastLogLine())
 		case <-ctx.Done():
 			p.kill()
+			p.gone(context.WithoutCancel(ctx), margin/2)
 			os.Remove(a.pidFile())
 			return failed(ErrGeneric, "the supervisor was started and did not answer in time; see %s", a.logFile())
 		case <-tick.C:

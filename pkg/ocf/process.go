@@ -38,10 +38,18 @@ func (a *Agent) process() (p process, alive bool) {
 	return p, p.alive()
 }
 
-// alive compares the start time. A zombie has ended.
+// alive compares the start time. A zombie has ended, unless it is one whose other
+// threads have not: those still hold its files and its socket.
 func (p process) alive() bool {
 	state, started := stat(p.pid)
-	return started == p.started && state != "Z" && state != "X"
+	if started != p.started {
+		return false
+	}
+	if state != "Z" && state != "X" {
+		return true
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.pid))
+	return err == nil && len(threads) > 1
 }
 
 // stat reads a process's state and start time, in clock ticks since the boot

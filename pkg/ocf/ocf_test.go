@@ -1,0 +1,264 @@
+package ocf
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	agents "github.com/nova-evac/nova-evac/ocf"
+	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/control"
+)
+
+// TestMain lets this binary stand in for the supervisor, in several tempers.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "supervise" {
+		if err := supervise(os.Args[2], os.Args[4]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// supervise does what temper says: be good, end at once, be deaf to SIGTERM, or
+// answer that all is not well.
+func supervise(temper, stateDir string) error {
+	cfg, err := config.Decode(os.Stdin)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("started for %s, password given: %v\n", cfg.Nova.Username, cfg.Nova.Password != "")
+	for _, kv := range os.Environ() {
+		if strings.Contains(kv, "s3cret") || strings.HasPrefix(kv, "OCF_RESKEY") {
+			return fmt.Errorf("the environment holds %s", kv)
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	response := control.Response{OK: true, PID: os.Getpid()}
+	switch temper {
+	case "ends":
+		return fmt.Errorf("no such node")
+	case "sick":
+		response = control.Response{Error: "the loop is stuck"}
+	case "deaf":
+		ctx = context.Background()
+	}
+	return control.Serve(ctx, filepath.Join(stateDir, "supervisor.sock"), func(context.Context, control.Request) control.Response { return response })
+}
+
+// instance is the agent with the parameters of one test.
+type instance struct {
+	t      *testing.T
+	dir    string
+	temper string
+	env    map[string]string
+	out    string // what the last action printed
+}
+
+func newInstance(t *testing.T, temper string) *instance {
+	dir := t.TempDir()
+	i := &instance{t: t, dir: dir, temper: temper, env: map[string]string{
+		"OCF_RESKEY_auth_url": "http://keystone:5000/v3", "OCF_RESKEY_username": "admin", "OCF_RESKEY_password": "s3cret", "OCF_RESKEY_tenant_name": "admin",
+		"OCF_RESKEY_state_dir": filepath.Join(dir, "run"), "OCF_RESKEY_log_file": filepath.Join(dir, "log"), "OCF_RESKEY_CRM_meta_timeout": "6000",
+	}}
+	t.Setenv("OCF_RESKEY_password", "s3cret") // the child must not see it
+	t.Cleanup(func() {
+		if p, alive := i.agent(nil, nil).process(); alive {
+			p.kill()
+		}
+	})
+	return i
+}
+
+func (i *instance) agent(stdout, stderr *bytes.Buffer) *Agent {
+	return &Agent{Env: func(name string) string { return i.env[name] }, Command: []string{os.Args[0], "supervise", i.temper},
+		CloudsDirs: []string{i.dir}, Stdout: stdout, Stderr: stderr}
+}
+
+// does carries an action out and expects its exit code.
+func (i *instance) does(action string, want int) {
+	i.t.Helper()
+	var out bytes.Buffer
+	if got := i.agent(&out, &out).Run(i.t.Context(), []string{action}); got != want {
+		i.t.Errorf("%s: exit code %d, expected %d: %s", action, got, want, out.String())
+	}
+	i.out = out.String()
+	if strings.Contains(i.out, "s3cret") {
+		i.t.Errorf("%s shows the password: %s", action, i.out)
+	}
+}
+
+func (i *instance) says(text string) {
+	i.t.Helper()
+	if !strings.Contains(i.out, text) {
+		i.t.Errorf("printed %q, expected %q in it", i.out, text)
+	}
+}
+
+func (i *instance) pid() int {
+	i.t.Helper()
+	p, alive := i.agent(nil, nil).process()
+	if !alive {
+		i.t.Fatal("no supervisor runs")
+	}
+	return p.pid
+}
+
+func TestALife(t *testing.T) {
+	i := newInstance(t, "good")
+	i.does("monitor", NotRunning)
+	i.does("stop", Success)
+	i.does("start", Success)
+	first := i.pid()
+	i.does("start", Success) // and once more
+	if i.pid() != first {
+		t.Error("started twice")
+	}
+	i.does("monitor", Success)
+	if session, err := unix.Getsid(first); err != nil || session != first {
+		t.Errorf("the supervisor is in session %d, expected its own: %v", session, err)
+	}
+	i.does("stop", Success)
+	i.does("monitor", NotRunning)
+	left, err := os.ReadDir(i.env["OCF_RESKEY_state_dir"])
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	log, err := os.ReadFile(i.env["OCF_RESKEY_log_file"])
+	if err != nil || !strings.Contains(string(log), "password given: true") {
+		t.Errorf("the supervisor did not get its configuration: %s, %v", log, err)
+	}
+}
+
+func TestASupervisorThatHangsFailsMonitorAndIsStopped(t *testing.T) {
+	i := newInstance(t, "good")
+	i.does("start", Success)
+	if err := syscall.Kill(i.pid(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	i.does("monitor", ErrGeneric)
+	i.says("hangs")
+	i.does("stop", Success)
+	i.does("monitor", NotRunning)
+}
+
+func TestASupervisorThatIsDeafIsKilled(t *testing.T) {
+	i := newInstance(t, "deaf")
+	i.does("start", Success)
+	i.does("stop", Success)
+	i.says("is killed")
+	i.does("monitor", NotRunning)
+}
+
+func TestASupervisorThatIsSickFailsMonitorWithItsReason(t *testing.T) {
+	i := newInstance(t, "sick")
+	i.does("start", ErrGeneric)
+	i.does("monitor", NotRunning) // start cleans up after itself
+}
+
+func TestASupervisorThatEndsAtOnceFailsStartWithItsLastWords(t *testing.T) {
+	i := newInstance(t, "ends")
+	i.does("start", ErrGeneric)
+	i.says("ocf-exit-reason:the supervisor ended at once: no such node")
+	i.does("monitor", NotRunning)
+}
+
+func TestALeftoverPidFileHarmsNothing(t *testing.T) {
+	self, started := os.Getpid(), ""
+	_, started = stat(self)
+	for name, content := range map[string]string{
+		"of a dead process":             "2147483646 12345\n",
+		"of a process that is not ours": strconv.Itoa(self) + " 1\n",
+		"with nonsense":                 "nonsense\n",
+		"that is empty":                 "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newInstance(t, "good")
+			if err := os.MkdirAll(i.env["OCF_RESKEY_state_dir"], 0o700); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(i.env["OCF_RESKEY_state_dir"], "supervisor.pid")
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			i.does("monitor", NotRunning)
+			i.does("start", Success)
+			i.does("stop", Success)
+		})
+	}
+	if _, now := stat(self); now != started {
+		t.Error("this very process was replaced")
+	}
+}
+
+func TestBadParametersAreErrConfigured(t *testing.T) {
+	for name, value := range map[string]string{
+		"auth_url": "", "endpoint_type": "sideways", "insecure": "perhaps", "max_in_flight": "0", "state_dir": "here", "log_file": "log", "cacert": "/none",
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newInstance(t, "good")
+			i.env["OCF_RESKEY_"+name] = value
+			for _, action := range []string{"validate-all", "start"} {
+				i.does(action, ErrConfigured)
+				i.says(name)
+				if n := strings.Count(i.out, "ocf-exit-reason:"); n != 1 {
+					t.Errorf("%s: %d reasons: %s", action, n, i.out)
+				}
+			}
+			i.env["OCF_RESKEY_"+name] = ""
+		})
+	}
+}
+
+func TestOtherActions(t *testing.T) {
+	i := newInstance(t, "good")
+	i.does("meta-data", Success)
+	if i.out != agents.OCFMetadata {
+		t.Error("meta-data printed something else")
+	}
+	i.does("validate-all", Success)
+	i.does("usage", Success)
+	i.does("promote", Unimplemented)
+	i.does("", Unimplemented)
+}
+
+func TestMetadataTellsTheDefaultsThatHold(t *testing.T) {
+	for name, value := range map[string]string{"state_dir": DefaultStateDir, "log_file": defaultLogFile, "max_in_flight": strconv.Itoa(config.DefaultMaxInFlight)} {
+		_, after, found := strings.Cut(agents.OCFMetadata, `<parameter name="`+name+`"`)
+		if !found {
+			t.Errorf("no parameter %s", name)
+			continue
+		}
+		if body, _, _ := strings.Cut(after, "</parameter>"); !strings.Contains(body, `default="`+value+`"`) {
+			t.Errorf("%s: its default is %s", name, value)
+		}
+	}
+	for _, name := range parameters {
+		if !strings.Contains(agents.OCFMetadata, `<parameter name="`+name+`"`) {
+			t.Errorf("%s is read and not described", name)
+		}
+	}
+}
+
+func TestTheTimeOfAnActionIsPacemakers(t *testing.T) {
+	i := newInstance(t, "good")
+	for ms, want := range map[string]time.Duration{"": defaultTime, "90000": 90 * time.Second, "10": 2 * margin, "x": defaultTime} {
+		i.env["OCF_RESKEY_CRM_meta_timeout"] = ms
+		if got := i.agent(nil, nil).timeout(); got != want {
+			t.Errorf("%q: %v", ms, got)
+		}
+	}
+}
