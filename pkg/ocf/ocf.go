@@ -211,6 +211,7 @@ func (a *Agent) start(ctx context.Context) error {
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	sick := errors.New("it does not answer")
 	for {
 		select {
 		case <-exited:
@@ -218,13 +219,19 @@ func (a *Agent) start(ctx context.Context) error {
 			return failed(ErrGeneric, "the supervisor ended at once: %s", a.lastLogLine())
 		case <-ctx.Done():
 			p.kill()
-			p.gone(context.WithoutCancel(ctx), margin/2)
-			os.Remove(a.pidFile())
-			return failed(ErrGeneric, "the supervisor was started and did not answer in time; see %s", a.logFile())
+			select {
+			case <-exited:
+				os.Remove(a.pidFile())
+				os.Remove(a.socket())
+			case <-time.After(margin / 2): // stop finds it by its pid file
+			}
+			return failed(ErrGeneric, "the supervisor was started and is not well: %w; see %s", sick, a.logFile())
 		case <-tick.C:
 		}
-		if a.monitor(ctx) == nil {
+		if err := a.monitor(ctx); err == nil {
 			return nil
+		} else if ctx.Err() == nil {
+			sick = err
 		}
 	}
 }

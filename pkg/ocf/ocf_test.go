@@ -166,6 +166,7 @@ func TestASupervisorThatIsDeafIsKilled(t *testing.T) {
 func TestASupervisorThatIsSickFailsMonitorWithItsReason(t *testing.T) {
 	i := newInstance(t, "sick")
 	i.does("start", ErrGeneric)
+	i.says("the loop is stuck")
 	i.does("monitor", NotRunning) // start cleans up after itself
 }
 
