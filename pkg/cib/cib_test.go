@@ -25,6 +25,7 @@ func stores(t *testing.T, test func(t *testing.T, store Records)) {
 	t.Run("in a file", func(t *testing.T) {
 		test(t, File{Path: filepath.Join(t.TempDir(), "records"), Interval: 5 * time.Millisecond})
 	})
+	t.Run("in memory", func(t *testing.T) { test(t, &Memory{Interval: 5 * time.Millisecond}) })
 	t.Run("in a CIB", func(t *testing.T) {
 		if _, err := exec.LookPath("cibadmin"); err != nil {
 			if os.Getenv("CI") == "true" {

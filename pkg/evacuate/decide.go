@@ -159,8 +159,8 @@ type Plan struct {
 	ForceDown bool
 	// Service is the host's nova-compute, as read.
 	Service nova.Service
-	// Send holds the instances to evacuate now, in order.
-	Send []string
+	// Send holds the evacuations to send now, in order.
+	Send []Send
 	// Ask holds instances whose destination only placement can tell.
 	Ask []string
 	// Instances are the verdicts, in the order of sending.
@@ -174,6 +174,13 @@ type Plan struct {
 	// Until is when the plan changes by itself at the earliest; zero: only Nova
 	// can change it.
 	Until time.Time
+}
+
+// Send is one evacuation to be sent.
+type Send struct {
+	ID string
+	// Dest is where to, empty for the scheduler's choice.
+	Dest string
 }
 
 // Count is how many instances are in one of the given states.
@@ -247,7 +254,7 @@ func Decide(s Situation, p Policy) Plan {
 	if service.ForcedDown && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded() {
 		for _, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
-				plan.Send = append(plan.Send, i.ID)
+				plan.Send = append(plan.Send, Send{i.ID, elsewhere(history[i.ID], plan, s)})
 				busy++
 			}
 		}
@@ -264,6 +271,36 @@ func find(services []nova.Service, host string) (nova.Service, bool) {
 		}
 	}
 	return nova.Service{}, false
+}
+
+// elsewhere names another destination for an instance whose last rebuild failed on
+// one: left to itself the scheduler goes for the emptiest host, which is the one on
+// which every rebuild fails. Nova still asks the scheduler whether the host will do
+// (2.29 on). Where all have been tried, the choice is the scheduler's again.
+func elsewhere(history []nova.Migration, plan Plan, s Situation) string {
+	tried := map[string]bool{}
+	for _, m := range history {
+		if m.Status == "error" || m.Status == "failed" {
+			tried[m.Dest] = true
+		}
+	}
+	if len(history) == 0 || history[0].Dest == "" || !tried[history[0].Dest] {
+		return ""
+	}
+	load := map[string]int{}
+	for _, i := range plan.Instances {
+		load[i.Dest]++
+	}
+	for _, send := range plan.Send {
+		load[send.Dest]++
+	}
+	best := ""
+	for _, svc := range s.Snapshot.Services {
+		if svc.Up && svc.Enabled && svc.Host != s.Host && !tried[svc.Host] && (best == "" || load[svc.Host] < load[best]) {
+			best = svc.Host
+		}
+	}
+	return best
 }
 
 // sorted gives the order of sending, which a new owner must be able to compute
@@ -291,8 +328,9 @@ func records(s Situation) map[string][]nova.Migration {
 	return by
 }
 
-// left counts the instances with an evacuation of this generation that Nova
-// carried out and that are not on the host any more.
+// left counts the instances with an evacuation of this generation that are not on
+// the host any more. Its record may be open still: Nova changes the host first. One
+// that was deleted is not counted, its records went with it.
 func left(s Situation, history map[string][]nova.Migration) int {
 	here := map[string]bool{}
 	for _, server := range s.Snapshot.Servers {
@@ -300,7 +338,7 @@ func left(s Situation, history map[string][]nova.Migration) int {
 	}
 	n := 0
 	for id, ms := range history {
-		if !here[id] && slices.ContainsFunc(ms, func(m nova.Migration) bool { return m.Status == "done" || m.Status == "completed" }) {
+		if !here[id] && slices.ContainsFunc(ms, func(m nova.Migration) bool { return m.Status != "error" && m.Status != "failed" }) {
 			n++
 		}
 	}

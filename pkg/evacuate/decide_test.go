@@ -61,7 +61,8 @@ func TestDecide(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		s    Situation
-		// want lists the verdicts as "id:state", send what is sent.
+		// want lists the verdicts as "id:state", send what is sent: the id, and behind it
+		// the destination where one is asked for.
 		want, send string
 		settled    bool
 		wait       string // part of it
@@ -161,6 +162,14 @@ func TestDecide(t *testing.T) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(8, "a", "failed", "d1")}
 				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: answered.Add(time.Minute), LastRecord: 7}
+			}),
+			want: "a:waiting", send: "ad2", // a, to d2: it failed on d1
+		},
+		{
+			name: "what has failed everywhere is the scheduler's choice again",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(8, "a", "failed", "d1"), evacuation(9, "a", "error", "d2")}
 			}),
 			want: "a:waiting", send: "a",
 		},
@@ -360,7 +369,11 @@ func TestDecide(t *testing.T) {
 			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
 				t.Errorf("verdicts: %s", diff)
 			}
-			if diff := cmp.Diff(c.send, strings.Join(plan.Send, " ")); diff != "" {
+			var sent []string
+			for _, send := range plan.Send {
+				sent = append(sent, send.ID+send.Dest)
+			}
+			if diff := cmp.Diff(c.send, strings.Join(sent, " ")); diff != "" {
 				t.Errorf("sent: %s", diff)
 			}
 			if plan.Settled != c.settled {
@@ -494,7 +507,11 @@ func TestDecideNeverSendsWhatMayBeUnderWay(t *testing.T) {
 		if plan.Settled && plan.Count(Skipped) != len(plan.Instances) {
 			t.Fatal("settled with instances left that can be evacuated")
 		}
-		for _, id := range plan.Send {
+		for _, send := range plan.Send {
+			id := send.ID
+			if send.Dest == "src" || send.Dest != "" && dead(send.Dest, map[string]nova.Service{"d1": s.Snapshot.Services[1]}) {
+				t.Fatalf("%s was sent to %s", id, send.Dest)
+			}
 			if a := s.Attempts[id]; a.Pending || !a.Answered.Before(s.Snapshot.Began) {
 				t.Fatalf("%s was sent again while its request may be under way", id)
 			}

@@ -23,7 +23,7 @@ type Nova interface {
 	ForceDown(ctx context.Context, service nova.Service, reason string) error
 	Servers(ctx context.Context, host string) ([]nova.Server, error)
 	Evacuations(ctx context.Context, host string, since time.Time) ([]nova.Migration, error)
-	Evacuate(ctx context.Context, id string) error
+	Evacuate(ctx context.Context, id, dest string) error
 	Destinations(ctx context.Context, id string) ([]string, error)
 	Skew() time.Duration
 }
@@ -234,24 +234,24 @@ func (e *Evacuation) act(ctx context.Context, plan Plan, newest map[string]int) 
 		e.Log.Infof("telling Nova that %s is down", plan.Service.Host)
 		return e.Nova.ForceDown(ctx, plan.Service, record.Reason(e.Gen))
 	}
-	for _, id := range plan.Send {
+	for _, send := range plan.Send {
 		if err := e.May(); err != nil {
 			return err
 		}
-		e.send(ctx, id, newest[id])
+		e.send(ctx, send, newest[send.ID])
 	}
 	return nil
 }
 
 // send posts one evacuation in the background. The request outlives ctx: one that
 // is on its way is never abandoned before its answer or its own time limit.
-func (e *Evacuation) send(ctx context.Context, id string, lastRecord int) {
-	a := e.attempts[id]
-	e.attempts[id] = Attempt{Pending: true, LastRecord: lastRecord, Failures: a.Failures}
+func (e *Evacuation) send(ctx context.Context, send Send, lastRecord int) {
+	a := e.attempts[send.ID]
+	e.attempts[send.ID] = Attempt{Pending: true, LastRecord: lastRecord, Failures: a.Failures}
 	e.pending++
 	go func() {
-		err := e.Nova.Evacuate(context.WithoutCancel(ctx), id)
-		e.answers <- answer{id, err}
+		err := e.Nova.Evacuate(context.WithoutCancel(ctx), send.ID, send.Dest)
+		e.answers <- answer{send.ID, err}
 	}()
 }
 

@@ -88,6 +88,10 @@ func Connect(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	dial := o.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext
+	}
 	c := &Client{
 		auth:         authOf(o, identity),
 		identity:     identity,
@@ -118,7 +122,7 @@ func Connect(o Options) (*Client, error) {
 		CheckRedirect: sameHost,
 		Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+			DialContext:         dial,
 			TLSClientConfig:     tlsConfig,
 			TLSHandshakeTimeout: 10 * time.Second,
 			MaxIdleConnsPerHost: 64,
@@ -277,12 +281,18 @@ func (c *Client) ForceDown(ctx context.Context, svc Service, reason string) erro
 		reason = string(r[:maxReason])
 	}
 	body := map[string]any{"forced_down": true}
-	ours := strings.HasPrefix(svc.DisabledReason, ReasonPrefix)
-	if svc.Enabled || ours && svc.DisabledReason != reason {
+	if MayDisable(svc, reason) {
 		body["status"] = "disabled"
 		body["disabled_reason"] = reason
 	}
 	return c.update(ctx, "force down "+svc.Host, svc, body)
+}
+
+// MayDisable answers whether disabling a service with this reason takes nothing from
+// an operator: it is enabled, or disabled by us with another reason.
+func MayDisable(svc Service, reason string) bool {
+	ours := strings.HasPrefix(svc.DisabledReason, ReasonPrefix)
+	return svc.Enabled || ours && svc.DisabledReason != reason
 }
 
 // ForceUp takes back that a host is dead: from now on its heartbeat counts again.
@@ -557,7 +567,9 @@ func (c *Client) Evacuations(ctx context.Context, host string, since time.Time) 
 	return records, nil
 }
 
-// Evacuate asks Nova to rebuild an instance on a host of the scheduler's choice.
+// Evacuate asks Nova to rebuild an instance on dest, if the scheduler finds that it
+// will do (2.29 on; nova/conductor/manager.py, rebuild_instance), or where dest is
+// empty on a host of the scheduler's choice.
 // No error means that Nova accepted it, not more. The errors, and what they say
 // about whether it is now under way:
 //
@@ -566,10 +578,14 @@ func (c *Client) Evacuations(ctx context.Context, host string, since time.Time) 
 //   - ErrSourceInUse: it is not; Nova does not know yet that the host is dead.
 //   - ErrRefused: it is not, and trying again will not help.
 //   - ErrAnswered, ErrUnknownOutcome: it may be; look before sending it again.
-func (c *Client) Evacuate(ctx context.Context, id string) error {
+func (c *Client) Evacuate(ctx context.Context, id, dest string) error {
+	body := map[string]any{}
+	if dest != "" {
+		body["host"] = dest
+	}
 	return c.nova(ctx, request{
 		op: "evacuate instance " + id, method: http.MethodPost, path: "servers/" + url.PathEscape(id) + "/action",
-		body: map[string]any{"evacuate": map[string]any{}},
+		body: map[string]any{"evacuate": body},
 	})
 }
 

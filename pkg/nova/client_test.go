@@ -535,7 +535,7 @@ func TestServerIsFoundOrGone(t *testing.T) {
 
 func TestAnIDCannotLeadToAnotherAddress(t *testing.T) {
 	cloud := newCloud(t, says(""))
-	_ = cloud.client().Evacuate(t.Context(), "../os-services/x?y")
+	_ = cloud.client().Evacuate(t.Context(), "../os-services/x?y", "")
 	if got := cloud.sent()[0].path; got != "/compute/v2.1/servers/../os-services/x?y/action" {
 		t.Error(got)
 	}

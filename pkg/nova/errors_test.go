@@ -57,7 +57,7 @@ func TestWhatAnEvacuationsAnswerMeans(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cloud := newCloud(t, tt.answer)
-			err := cloud.client().Evacuate(t.Context(), "abc")
+			err := cloud.client().Evacuate(t.Context(), "abc", "")
 			if got := len(cloud.sent()); got != 1 {
 				t.Errorf("%d requests reached Nova, want one: %v", got, cloud.sent())
 			}
@@ -97,7 +97,7 @@ func TestAnAnswerThatTakesTooLongMayStillBeUnderWay(t *testing.T) {
 		}
 	})
 	client := cloud.client(func(o *Options) { o.Timeout = 50 * time.Millisecond })
-	err := client.Evacuate(t.Context(), "abc")
+	err := client.Evacuate(t.Context(), "abc", "")
 	close(release)
 	checkKind(t, err, ErrUnknownOutcome)
 	if !strings.Contains(err.Error(), "no answer within 50ms") {
@@ -110,7 +110,7 @@ func TestARequestThatIsInterruptedOnItsWayMayStillBeUnderWay(t *testing.T) {
 	cloud := newCloud(t, func(http.ResponseWriter, *http.Request) { close(arrived); <-release })
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-arrived; cancel() }()
-	err := cloud.client().Evacuate(ctx, "abc")
+	err := cloud.client().Evacuate(ctx, "abc", "")
 	close(release)
 	checkKind(t, err, ErrUnknownOutcome)
 }
@@ -119,20 +119,20 @@ func TestARequestThatNeverLeftIsNotSent(t *testing.T) {
 	t.Run("when the context is over before it begins", func(t *testing.T) {
 		cloud := newCloud(t, says(""))
 		client := cloud.client()
-		if err := client.Evacuate(t.Context(), "warm-up"); err != nil {
+		if err := client.Evacuate(t.Context(), "warm-up", ""); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		checkKind(t, client.Evacuate(ctx, "abc"), ErrNotSent)
-		checkKind(t, cloud.client().Evacuate(ctx, "abc"), ErrNotSent)
+		checkKind(t, client.Evacuate(ctx, "abc", ""), ErrNotSent)
+		checkKind(t, cloud.client().Evacuate(ctx, "abc", ""), ErrNotSent)
 		if got := len(cloud.sent()); got != 1 {
 			t.Errorf("%d requests arrived, want the first one only", got)
 		}
 	})
 	t.Run("when nothing listens at Keystone's address", func(t *testing.T) {
 		client := newCloud(t, says("")).client(func(o *Options) { o.AuthURL = "http://" + deadAddress(t) })
-		err := client.Evacuate(t.Context(), "abc")
+		err := client.Evacuate(t.Context(), "abc", "")
 		checkKind(t, err, ErrNotSent)
 		if !strings.Contains(err.Error(), "authenticate at http://127.0.0.1:") || !strings.Contains(err.Error(), "connection refused") {
 			t.Error(err)
@@ -140,7 +140,7 @@ func TestARequestThatNeverLeftIsNotSent(t *testing.T) {
 	})
 	t.Run("when the name cannot be resolved", func(t *testing.T) {
 		client := newCloud(t, says("")).client(func(o *Options) { o.AuthURL = "http://keystone.invalid:5000" })
-		checkKind(t, client.Evacuate(t.Context(), "abc"), ErrNotSent)
+		checkKind(t, client.Evacuate(t.Context(), "abc", ""), ErrNotSent)
 	})
 	t.Run("when nothing listens at Nova's address any more", func(t *testing.T) {
 		cloud := newCloud(t, says(""))
@@ -153,7 +153,7 @@ func TestARequestThatNeverLeftIsNotSent(t *testing.T) {
 		a.base = "http://" + deadAddress(t) + "/compute/v2.1/"
 		client.session.Store(&dead)
 		client.api.Store(&a)
-		err := client.Evacuate(t.Context(), "abc")
+		err := client.Evacuate(t.Context(), "abc", "")
 		checkKind(t, err, ErrNotSent)
 		if !strings.Contains(err.Error(), "connection refused") {
 			t.Error(err)
@@ -162,12 +162,12 @@ func TestARequestThatNeverLeftIsNotSent(t *testing.T) {
 	t.Run("when the TLS handshake fails", func(t *testing.T) {
 		cloud := newCloud(t, says(""))
 		client := cloud.client(func(o *Options) { o.AuthURL = strings.Replace(o.AuthURL, "http:", "https:", 1) })
-		checkKind(t, client.Evacuate(t.Context(), "abc"), ErrNotSent)
+		checkKind(t, client.Evacuate(t.Context(), "abc", ""), ErrNotSent)
 	})
 	t.Run("when Keystone is down", func(t *testing.T) {
 		cloud := newCloud(t, says(""))
 		cloud.login = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusServiceUnavailable) }
-		err := cloud.client().Evacuate(t.Context(), "abc")
+		err := cloud.client().Evacuate(t.Context(), "abc", "")
 		checkKind(t, err, ErrNotSent)
 		if e := new(Error); !errors.As(err, &e) || e.Code != 503 {
 			t.Errorf("%v lacks Keystone's code", err)
@@ -177,7 +177,7 @@ func TestARequestThatNeverLeftIsNotSent(t *testing.T) {
 		release := make(chan struct{})
 		cloud := newCloud(t, says(""))
 		cloud.login = func(http.ResponseWriter, *http.Request) { <-release }
-		err := cloud.client(func(o *Options) { o.Timeout = 50 * time.Millisecond }).Evacuate(t.Context(), "abc")
+		err := cloud.client(func(o *Options) { o.Timeout = 50 * time.Millisecond }).Evacuate(t.Context(), "abc", "")
 		close(release)
 		checkKind(t, err, ErrNotSent)
 		if !strings.Contains(err.Error(), "no answer within 50ms") {
@@ -187,7 +187,7 @@ func TestARequestThatNeverLeftIsNotSent(t *testing.T) {
 	t.Run("when Nova's version cannot be had", func(t *testing.T) {
 		cloud := newCloud(t, says(""))
 		cloud.max = "nonsense"
-		err := cloud.client().Evacuate(t.Context(), "abc")
+		err := cloud.client().Evacuate(t.Context(), "abc", "")
 		checkKind(t, err, ErrNotSent)
 	})
 	t.Run("when the caller will not wait for Keystone", func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestARequestThatNeverLeftIsNotSent(t *testing.T) {
 		cloud.login = func(http.ResponseWriter, *http.Request) { close(arrived); <-release }
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { <-arrived; cancel() }()
-		err := cloud.client().Evacuate(ctx, "abc")
+		err := cloud.client().Evacuate(ctx, "abc", "")
 		close(release)
 		checkKind(t, err, ErrNotSent)
 	})
@@ -212,10 +212,10 @@ func TestAKeptConnectionThatTheServerClosedIsNotUsedTwiceForOnePost(t *testing.T
 		}
 	})
 	client := cloud.client()
-	if err := client.Evacuate(t.Context(), "first"); err != nil {
+	if err := client.Evacuate(t.Context(), "first", ""); err != nil {
 		t.Fatal(err)
 	}
-	checkKind(t, client.Evacuate(t.Context(), "second"), ErrUnknownOutcome)
+	checkKind(t, client.Evacuate(t.Context(), "second", ""), ErrUnknownOutcome)
 	if got := len(cloud.sent()); got != 2 {
 		t.Errorf("%d POSTs arrived, want 2", got)
 	}
@@ -225,11 +225,11 @@ func TestA401LeadsToOneNewTokenAndOneMoreTry(t *testing.T) {
 	t.Run("and the request succeeds", func(t *testing.T) {
 		cloud := newCloud(t, says(""))
 		client := cloud.client()
-		if err := client.Evacuate(t.Context(), "a"); err != nil {
+		if err := client.Evacuate(t.Context(), "a", ""); err != nil {
 			t.Fatal(err)
 		}
 		cloud.expire()
-		if err := client.Evacuate(t.Context(), "b"); err != nil {
+		if err := client.Evacuate(t.Context(), "b", ""); err != nil {
 			t.Fatal(err)
 		}
 		if cloud.loginCount() != 2 {
@@ -242,7 +242,7 @@ func TestA401LeadsToOneNewTokenAndOneMoreTry(t *testing.T) {
 	})
 	t.Run("and a second 401 ends it", func(t *testing.T) {
 		cloud := newCloud(t, func(w http.ResponseWriter, _ *http.Request) { fault(w, 401, "error", "no") })
-		err := cloud.client().Evacuate(t.Context(), "a")
+		err := cloud.client().Evacuate(t.Context(), "a", "")
 		checkKind(t, err, ErrNotSent)
 		if cloud.loginCount() != 2 || len(cloud.sent()) != 2 {
 			t.Errorf("%d logins, %d requests, want 2 and 2", cloud.loginCount(), len(cloud.sent()))
@@ -251,14 +251,14 @@ func TestA401LeadsToOneNewTokenAndOneMoreTry(t *testing.T) {
 	t.Run("and credentials that stopped working are not sent at all", func(t *testing.T) {
 		cloud := newCloud(t, says(""))
 		client := cloud.client()
-		if err := client.Evacuate(t.Context(), "a"); err != nil {
+		if err := client.Evacuate(t.Context(), "a", ""); err != nil {
 			t.Fatal(err)
 		}
 		cloud.expire()
 		cloud.login = func(w http.ResponseWriter, _ *http.Request) {
 			fault(w, 401, "error", "The request you have made requires authentication.")
 		}
-		err := client.Evacuate(t.Context(), "b")
+		err := client.Evacuate(t.Context(), "b", "")
 		checkKind(t, err, ErrNotSent)
 		if !strings.Contains(err.Error(), "requires authentication") {
 			t.Error(err)
@@ -271,7 +271,7 @@ func TestA401LeadsToOneNewTokenAndOneMoreTry(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range 32 {
 				wg.Go(func() {
-					if err := client.Evacuate(context.Background(), fmt.Sprint(i)); err != nil {
+					if err := client.Evacuate(context.Background(), fmt.Sprint(i), ""); err != nil {
 						t.Error(err)
 					}
 				})
@@ -299,9 +299,9 @@ func TestOneCallersImpatienceDoesNotFailTheOthers(t *testing.T) {
 	client := cloud.client()
 	ctx, cancel := context.WithCancel(t.Context())
 	first, second := make(chan error), make(chan error)
-	go func() { first <- client.Evacuate(ctx, "a") }()
+	go func() { first <- client.Evacuate(ctx, "a", "") }()
 	<-arrived
-	go func() { second <- client.Evacuate(context.Background(), "b") }()
+	go func() { second <- client.Evacuate(context.Background(), "b", "") }()
 	cancel()
 	checkKind(t, <-first, ErrNotSent)
 	close(release)
@@ -319,7 +319,7 @@ func TestNoErrorAndNoLogLineShowsASecret(t *testing.T) {
 	t.Run("when Nova quotes them", func(t *testing.T) {
 		cloud := newCloud(t, echo)
 		client := cloud.client()
-		err := client.Evacuate(t.Context(), "a")
+		err := client.Evacuate(t.Context(), "a", "")
 		noSecretIn(t, "the error", fmt.Sprintf("%v %+v %#v", err, err, err))
 		_, err = client.Services(t.Context())
 		noSecretIn(t, "the error", fmt.Sprintf("%v %+v %#v", err, err, err))
@@ -331,7 +331,7 @@ func TestNoErrorAndNoLogLineShowsASecret(t *testing.T) {
 			w.WriteHeader(400)
 			fmt.Fprintf(w, `{"error":{"code":400,"message":%q}}`, "Invalid input: "+cloud.loginBody)
 		}
-		err := cloud.client().Evacuate(t.Context(), "a")
+		err := cloud.client().Evacuate(t.Context(), "a", "")
 		if !strings.Contains(cloud.loginBody, thePassword) {
 			t.Fatal("the test proves nothing: Keystone did not get the password")
 		}
@@ -372,7 +372,7 @@ func TestAnErrorIsOneLineOfBoundedLength(t *testing.T) {
 	cloud := newCloud(t, func(w http.ResponseWriter, _ *http.Request) {
 		fault(w, 500, "computeFault", "Unexpected\n  API\tError "+strings.Repeat("é", 1000))
 	})
-	err := cloud.client().Evacuate(t.Context(), "a")
+	err := cloud.client().Evacuate(t.Context(), "a", "")
 	var e *Error
 	if !errors.As(err, &e) {
 		t.Fatal(err)

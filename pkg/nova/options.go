@@ -1,8 +1,10 @@
 package nova
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -101,6 +103,8 @@ type Options struct {
 	MaxMicroversion string `json:"max_microversion,omitempty"`
 	// UserAgent is put before gophercloud's own in every request.
 	UserAgent string `json:"user_agent,omitempty"`
+	// Dial makes the connections, where it is not net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) `json:"-"`
 	// Log gets a debug line for each request; nil is none.
 	Log logrus.FieldLogger `json:"-"`
 }

@@ -204,6 +204,12 @@ func originOf(address string) string {
 	return u.Scheme + "://" + u.Host + "/"
 }
 
+// Refusal is the error that an answer other than success means.
+func Refusal(op string, code int, body []byte) error {
+	message, kind := verdict(code, body)
+	return &Error{Op: op, Kind: kind, Code: code, Message: message}
+}
+
 // verdict says what an HTTP status other than success means, and gives the answer's
 // own words.
 func verdict(code int, body []byte) (message string, kind error) {

@@ -213,3 +213,14 @@ func (c *Cloud) resetState(i *instance, vmState string) *refusal {
 	i.vmState, i.taskState, i.updated = vmState, "", c.now
 	return nil
 }
+
+// Delete deletes an instance, as its user would.
+func (c *Cloud) Delete(id string) error {
+	defer c.lock()()
+	i, refused := c.instance(id)
+	if refused != nil {
+		return fmt.Errorf("%s", refused.message)
+	}
+	c.remove(i)
+	return nil
+}

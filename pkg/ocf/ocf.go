@@ -184,7 +184,7 @@ func (a *Agent) monitor(ctx context.Context) error {
 		}
 		return failed(NotRunning, "the supervisor is not running")
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return failed(ErrGeneric, "the supervisor did not answer within %v: it hangs", monitorTime)
 	}
 	return failed(ErrGeneric, "%w", err)

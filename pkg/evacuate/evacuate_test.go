@@ -1,0 +1,354 @@
+package evacuate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/novasim"
+)
+
+// dead is the host that every test evacuates; d1 to d3 are what is left.
+const dead = "src"
+
+// world is an evacuation through the real client and real HTTP, on the simulated
+// cloud and under a simulated clock.
+type world struct {
+	*testing.T
+	cloud *novasim.Cloud
+	nova  *nova.Client
+	log   *logtest.Hook
+	// last is what was reported last, most the most in flight at once.
+	last evacuate.Progress
+	most int
+	may  func() error
+	evac *evacuate.Evacuation
+}
+
+// simulate brings a cloud up with n instances on a host that has just lost its power.
+func simulate(t *testing.T, n int, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, may: func() error { return nil }}
+		w.cloud = novasim.New(novasim.Config{
+			Hosts: []string{dead, "d1", "d2", "d3"}, Instances: []novasim.Batch{{Count: n, Host: dead}},
+			RebuildTime: 5 * time.Second, ScheduleTime: 300 * time.Millisecond, Latency: 50 * time.Millisecond, Now: time.Now,
+		})
+		network := novasim.NewPipe()
+		server := &http.Server{Handler: w.cloud.Handler()}
+		served := make(chan struct{})
+		go func() { defer close(served); _ = server.Serve(network) }()
+		defer func() { server.Close(); <-served }()
+		var err error
+		w.nova, err = nova.Connect(nova.Options{AuthURL: "http://127.0.0.1:5000/v3", Username: "admin", Password: "secret", ProjectName: "admin",
+			Timeout: time.Minute, Dial: network.Dial})
+		w.must(err)
+		w.must(w.cloud.ChangeHost(dead, novasim.HostChange{Power: "off"}))
+		var logger *logrus.Logger
+		logger, w.log = logtest.NewNullLogger()
+		logger.SetOutput(io.Discard)
+		policy := evacuate.DefaultPolicy
+		policy.MaxInFlight = 4
+		w.evac = &evacuate.Evacuation{Host: dead, Gen: 1, Since: time.Now(), Nova: w.nova, Policy: policy, Poll: time.Second, Now: time.Now,
+			May: func() error { return w.may() }, Log: logrus.NewEntry(logger),
+			Report: func(p evacuate.Progress) int {
+				w.last, w.most = p, max(w.most, p.InFlight)
+				return p.Failed
+			}}
+		test(w)
+	})
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) fault(f novasim.Fault) {
+	w.Helper()
+	_, err := w.cloud.AddFault(f)
+	w.must(err)
+}
+
+func (w *world) change(host string, change novasim.HostChange) {
+	w.Helper()
+	w.must(w.cloud.ChangeHost(host, change))
+}
+
+// run carries the host through, within a bound of simulated time, while meanwhile
+// does its harm. It returns how long it took.
+func (w *world) run(meanwhile func()) time.Duration {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), 3*time.Hour)
+	defer cancel()
+	began := time.Now()
+	if meanwhile != nil {
+		harm := make(chan struct{})
+		go func() { defer close(harm); meanwhile() }()
+		defer func() { <-harm }()
+	}
+	if err := w.evac.Run(ctx); err != nil {
+		w.Fatalf("%v; last: %+v", err, w.last)
+	}
+	return time.Since(began)
+}
+
+// unharmed has the cloud say that all n instances run elsewhere, by at most so many
+// evacuations each.
+func (w *world) unharmed(n, evacuations int) {
+	w.Helper()
+	r := w.cloud.Report()
+	for _, b := range r.Breaches {
+		w.Errorf("%s: %s: %s", b.Kind, b.Instance, b.What)
+	}
+	if r.Running != n || r.OnHost[dead] != 0 || r.MostAccepted > evacuations {
+		w.Errorf("of %d instances: %+v", n, r)
+	}
+	if w.last.Done != n || w.last.Total != n || w.most > 4 {
+		w.Errorf("reported %+v, at most %d in flight", w.last, w.most)
+	}
+}
+
+func (w *world) said(text string) int {
+	n := 0
+	for _, e := range w.log.AllEntries() {
+		if strings.Contains(e.Message, text) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAllInstancesLeaveOnceAndTheSlotsStayFull(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		took := w.run(nil)
+		w.unharmed(20, 1)
+		if w.most != 4 || took > time.Minute {
+			w.Errorf("%d in flight at most, it took %v", w.most, took)
+		}
+	})
+}
+
+func TestAnAnswerThatIsLostIsNotSentTwice(t *testing.T) {
+	simulate(t, 12, func(w *world) {
+		w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Cut: "after", Count: 5})
+		w.run(nil)
+		w.unharmed(12, 1)
+	})
+}
+
+func TestARequestThatIsLostIsSentAgainAfterTheAPIsTime(t *testing.T) {
+	simulate(t, 4, func(w *world) {
+		w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Cut: "before", Count: 2})
+		if took := w.run(nil); took < evacuate.DefaultPolicy.APITime {
+			w.Errorf("done after %v, before anybody could know", took)
+		}
+		w.unharmed(4, 1)
+	})
+}
+
+func TestAnAnswerAfterAMinuteIsWaitedFor(t *testing.T) {
+	simulate(t, 3, func(w *world) {
+		w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Latency: "90s", Count: 1}) // longer than our own limit
+		w.run(nil)
+		w.unharmed(3, 1)
+	})
+}
+
+func TestWhateverTheAPIAnswersItEnds(t *testing.T) {
+	for _, f := range []novasim.Fault{
+		{Match: novasim.Match{Kind: "evacuate"}, Status: 503, Count: 7},
+		{Match: novasim.Match{Kind: "evacuate"}, Status: 500, Count: 7},
+		{Match: novasim.Match{Kind: "evacuate"}, Status: 429, Count: 7},
+		{Match: novasim.Match{Kind: "evacuate"}, Status: 504, Count: 3},
+		{Match: novasim.Match{Kind: "evacuate"}, Status: 400, Count: 3},
+		{Match: novasim.Match{Kind: "*"}, Status: 401, Count: 9},
+		{Match: novasim.Match{Kind: "services"}, Status: 502, For: "5m"},
+		{Match: novasim.Match{Kind: "services"}, Hang: true, For: "1h"},
+		{Match: novasim.Match{Kind: "service"}, Cut: "after", Count: 2},
+		{Match: novasim.Match{Kind: "servers"}, Cut: "before", For: "3m"},
+		{Match: novasim.Match{Kind: "migrations"}, Status: 500, For: "20m"},
+		{Match: novasim.Match{Kind: "*"}, Cut: "after", Probability: 0.2, For: "10m"},
+		{Match: novasim.Match{Kind: "*"}, Status: 503, Probability: 0.4, For: "10m"},
+	} {
+		t.Run(fmt.Sprintf("%s %d %s hang=%v", f.Match.Kind, f.Status, f.Cut, f.Hang), func(t *testing.T) {
+			simulate(t, 10, func(w *world) {
+				w.fault(f)
+				w.run(nil)
+				w.unharmed(10, 1)
+			})
+		})
+	}
+}
+
+func TestKeystoneIsAwayAndNoTokenIsValid(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.run(func() {
+			time.Sleep(8 * time.Second)
+			w.fault(novasim.Fault{Match: novasim.Match{Kind: "keystone"}, Status: 503, For: "10m"})
+			w.cloud.RevokeTokens()
+		})
+		w.unharmed(20, 1)
+		if n := w.said("trying again"); n == 0 || n > 3 {
+			w.Errorf("complained %d times about one trouble", n)
+		}
+	})
+}
+
+func TestNoValidHostUntilAHostIsEnabled(t *testing.T) {
+	simulate(t, 3, func(w *world) {
+		for _, host := range []string{"d1", "d2", "d3"} {
+			w.change(host, novasim.HostChange{Power: "off"})
+			w.must(w.nova.ForceDown(w.Context(), w.service(host), "broken"))
+		}
+		var back time.Time
+		w.run(func() {
+			time.Sleep(30 * time.Minute)
+			if w.last.Failed != 3 || !strings.Contains(w.last.Wait, "No valid host") {
+				w.Errorf("half an hour without a host: %+v", w.last)
+			}
+			w.must(w.cloud.AddHost("new"))
+			back = time.Now()
+		})
+		w.unharmed(3, 100)
+		if took := time.Since(back); took > 20*time.Second {
+			w.Errorf("a host came, and the instances %v later", took)
+		}
+	})
+}
+
+func TestADestinationDiesDuringTheRebuild(t *testing.T) {
+	for name, first := range map[string]string{"before it took the message": "kill", "while it works": ""} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, 9, func(w *world) {
+				if first != "" {
+					w.change("d1", novasim.HostChange{Compute: first}) // still up for Nova: it is chosen, and takes nothing
+				}
+				w.run(func() {
+					time.Sleep(3 * time.Second)
+					w.change("d1", novasim.HostChange{Power: "off"})
+					time.Sleep(40 * time.Second)
+					// Its own evacuation, which has begun meanwhile, says that it is dead.
+					w.must(w.nova.ForceDown(w.Context(), w.service("d1"), "nova-evac gen=1: fenced"))
+				})
+				w.unharmed(9, 2)
+			})
+		})
+	}
+}
+
+func TestARebuildThatFailsOnOneDestinationWorksOnAnother(t *testing.T) {
+	simulate(t, 6, func(w *world) {
+		broken := "Build of instance aborted: no space left on device"
+		w.change("d2", novasim.HostChange{Fail: &broken})
+		seen := ""
+		report := w.evac.Report
+		w.evac.Report = func(p evacuate.Progress) int {
+			if strings.Contains(p.Wait, broken) {
+				seen = p.Wait
+			}
+			return report(p)
+		}
+		w.run(nil)
+		w.unharmed(6, 20)
+		if !strings.Contains(seen, "(on d2)") {
+			w.Errorf("nobody was told why, and where: %q", seen)
+		}
+	})
+}
+
+func TestAnInstanceThatItsUserDeletesIsNotMissed(t *testing.T) {
+	simulate(t, 6, func(w *world) {
+		ids := w.ids()
+		w.run(func() {
+			time.Sleep(2 * time.Second)
+			for _, id := range ids[:2] {
+				w.must(w.cloud.Delete(id))
+			}
+		})
+		if r := w.cloud.Report(); r.Running != 4 || len(r.Breaches) > 0 {
+			w.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestNothingIsSentWhileTheClusterDoesNotAllowIt(t *testing.T) {
+	simulate(t, 3, func(w *world) {
+		w.may = func() error { return errors.New("this node must not act: its partition has no quorum") }
+		w.run(func() {
+			time.Sleep(10 * time.Minute)
+			if r := w.cloud.Requests(); len(r.Evacuations) > 0 || r.Counts["service"] > 0 {
+				w.Errorf("sent %v", r.Counts)
+			}
+			if !strings.Contains(w.last.Wait, "no quorum") {
+				w.Errorf("waits for %q", w.last.Wait)
+			}
+			w.may = func() error { return nil }
+		})
+		w.unharmed(3, 1)
+	})
+}
+
+func TestAStopWaitsForTheAnswersThatComeAndNamesThoseThatDoNot(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault novasim.Fault
+		want  error
+	}{
+		{"all answered", novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Latency: "2s"}, nil},
+		{"one hangs", novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Hang: true, Count: 1}, evacuate.ErrUnanswered},
+		{"one was lost", novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Cut: "after", Count: 1}, evacuate.ErrUnanswered},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			simulate(t, 20, func(w *world) {
+				w.fault(c.fault)
+				ctx, cancel := context.WithCancel(w.Context())
+				time.AfterFunc(2*time.Second, cancel)
+				began := time.Now()
+				err := w.evac.Run(ctx)
+				if !errors.Is(err, context.Canceled) || errors.Is(err, evacuate.ErrUnanswered) != (c.want != nil) {
+					w.Errorf("ended with %v", err)
+				}
+				if took := time.Since(began); took > 12*time.Second {
+					w.Errorf("a stop took %v", took)
+				}
+				time.Sleep(2 * time.Minute) // what hangs ends by its own limit
+			})
+		})
+	}
+}
+
+// service is a host's nova-compute, as Nova lists it.
+func (w *world) service(host string) nova.Service {
+	w.Helper()
+	services, err := w.nova.Services(w.Context())
+	w.must(err)
+	at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
+	if at < 0 {
+		w.Fatalf("Nova lists no %s", host)
+	}
+	return services[at]
+}
+
+func (w *world) ids() []string {
+	var ids []string
+	for _, i := range w.cloud.State().Instances {
+		ids = append(ids, i.ID)
+	}
+	slices.Sort(ids)
+	return ids
+}

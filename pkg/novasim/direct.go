@@ -1,0 +1,118 @@
+package novasim
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
+)
+
+// Direct answers what an evacuation asks of Nova from the cloud itself, with neither
+// HTTP nor JSON between them: a simulation of thousands of evacuations has the time
+// for nothing else. What nova.Client makes of Nova's answers it gives, too.
+type Direct struct{ Cloud *Cloud }
+
+// Skew is none: both have one clock.
+func (d Direct) Skew() time.Duration { return 0 }
+
+// Services lists all nova-computes.
+func (d Direct) Services(context.Context) ([]nova.Service, error) {
+	c := d.Cloud
+	defer c.look()()
+	services := make([]nova.Service, 0, len(c.hosts))
+	for _, h := range c.hosts {
+		services = append(services, nova.Service{ID: h.id, Host: h.name, Up: c.up(h), Enabled: h.enabled, ForcedDown: h.forced,
+			DisabledReason: h.reason, Updated: h.updated})
+	}
+	return services, nil
+}
+
+// ForceDown forces a host down and disables it, as nova.Client does.
+func (d Direct) ForceDown(_ context.Context, service nova.Service, reason string) error {
+	c := d.Cloud
+	defer c.lock()()
+	down := true
+	change := serviceChange{ForcedDown: &down}
+	if nova.MayDisable(service, reason) {
+		disabled := "disabled"
+		change.Status, change.DisabledReason = &disabled, &reason
+	}
+	h := c.host(service.Host)
+	if h == nil {
+		return &nova.Error{Op: "force down " + service.Host, Kind: nova.ErrNotFound, Code: http.StatusNotFound, Message: "Service could not be found."}
+	}
+	return failure("force down "+service.Host, c.setService(h, change))
+}
+
+// Servers lists the instances that Nova has on a host.
+func (d Direct) Servers(_ context.Context, host string) ([]nova.Server, error) {
+	c := d.Cloud
+	defer c.look()()
+	var servers []nova.Server
+	for _, i := range c.instances {
+		if i.host != host || i.deleted {
+			continue
+		}
+		s := nova.Server{ID: i.id, Name: i.name, Host: i.host, VMState: i.vmState, TaskState: i.taskState}
+		if i.status() == "ERROR" {
+			s.Fault = i.fault
+		}
+		servers = append(servers, s)
+	}
+	return servers, nil
+}
+
+// Evacuations lists the evacuation records from or to a host that are not older.
+func (d Direct) Evacuations(_ context.Context, host string, since time.Time) ([]nova.Migration, error) {
+	c := d.Cloud
+	defer c.look()()
+	var records []nova.Migration
+	for n := len(c.migrations) - 1; n >= 0; n-- {
+		m := c.migrations[n]
+		created := m.created.Truncate(time.Second)
+		if m.instance.deleted || m.source != host && m.dest != host || created.Before(since.Truncate(time.Second)) {
+			continue
+		}
+		records = append(records, nova.Migration{ID: m.id, Instance: m.instance.id, Source: m.source, Dest: m.dest, Status: m.status, Created: created})
+	}
+	return records, nil
+}
+
+// Evacuate sends an instance away.
+func (d Direct) Evacuate(_ context.Context, id, dest string) error {
+	c := d.Cloud
+	defer c.lock()()
+	op := "evacuate instance " + id
+	i, refused := c.instance(id)
+	if refused == nil {
+		refused = c.evacuate(i, dest, false, "req-"+id)
+	}
+	return failure(op, refused)
+}
+
+// Destinations names the hosts on which placement has set room aside.
+func (d Direct) Destinations(_ context.Context, id string) ([]string, error) {
+	c := d.Cloud
+	defer c.look()()
+	var hosts []string
+	for _, h := range c.hosts {
+		if h.allocated[id] {
+			hosts = append(hosts, h.name)
+		}
+	}
+	return hosts, nil
+}
+
+// failure is a refusal as nova.Client gives it.
+func failure(op string, r *refusal) error {
+	if r == nil {
+		return nil
+	}
+	body, err := json.Marshal(r.reply().body)
+	if err != nil {
+		return err
+	}
+	return nova.Refusal(op, r.code, body)
+}
