@@ -1,0 +1,443 @@
+package supervisor_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/record"
+	"github.com/nova-evac/nova-evac/pkg/supervisor"
+)
+
+// world is a cloud, a CIB and a cluster, all simulated, under a simulated clock.
+type world struct {
+	*testing.T
+	cloud   *novasim.Cloud
+	records *cib.Memory
+	members *members
+	running map[string]*process
+}
+
+// members is what the cluster says of its nodes; the tests change it.
+type members struct {
+	mu   sync.Mutex
+	view cluster.View
+	err  error
+}
+
+func (m *members) View(context.Context) (cluster.View, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := m.view
+	v.Nodes, v.Supervisors = maps.Clone(v.Nodes), maps.Clone(v.Supervisors)
+	return v, m.err
+}
+
+func (m *members) set(change func(v *cluster.View)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(&m.view)
+}
+
+// process is a supervisor that runs. Once it is dead nothing that it does reaches
+// anybody: so a process that was killed looks from outside.
+type process struct {
+	*supervisor.Supervisor
+	stop  context.CancelFunc
+	ended chan struct{}
+
+	mu   sync.Mutex
+	dead bool
+}
+
+var errDead = errors.New("this process is dead")
+
+func (p *process) alive() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead {
+		return errDead
+	}
+	return nil
+}
+
+// kill is SIGKILL.
+func (p *process) kill() {
+	p.mu.Lock()
+	p.dead = true
+	p.mu.Unlock()
+	p.stop()
+}
+
+// mortalNova and mortalRecords are a process's view of the world. Each request takes
+// 20 ms, at the end of which it has its effect.
+type mortalNova struct {
+	novasim.Direct
+	p *process
+}
+
+func (n mortalNova) Evacuate(ctx context.Context, id, dest string) error {
+	time.Sleep(20 * time.Millisecond)
+	if err := n.p.alive(); err != nil {
+		return err
+	}
+	return n.Direct.Evacuate(ctx, id, dest)
+}
+
+func (n mortalNova) ForceDown(ctx context.Context, s nova.Service, reason string) error {
+	if err := n.p.alive(); err != nil {
+		return err
+	}
+	return n.Direct.ForceDown(ctx, s, reason)
+}
+
+type mortalRecords struct {
+	cib.Records
+	p *process
+}
+
+func (r mortalRecords) Query(ctx context.Context) ([]cib.Stored, error) {
+	if err := r.p.alive(); err != nil {
+		return nil, err
+	}
+	return r.Records.Query(ctx)
+}
+
+func (r mortalRecords) Create(ctx context.Context, rec record.Record) (cib.Stored, error) {
+	if err := r.p.alive(); err != nil {
+		return cib.Stored{}, err
+	}
+	return r.Records.Create(ctx, rec)
+}
+
+func (r mortalRecords) Replace(ctx context.Context, old cib.Stored, rec record.Record) (cib.Stored, error) {
+	if err := r.p.alive(); err != nil {
+		return cib.Stored{}, err
+	}
+	return r.Records.Replace(ctx, old, rec)
+}
+
+// simulate makes n instances on compute-1, and three controllers without supervisors.
+func simulate(t *testing.T, n int, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, records: &cib.Memory{}, running: map[string]*process{}, members: &members{view: cluster.View{
+			Quorum: true, Nodes: map[string]cluster.Node{}, Supervisors: map[string]bool{}}}}
+		for _, node := range []string{"ctl1", "ctl2", "ctl3"} {
+			w.members.view.Nodes[node] = cluster.Node{Online: true}
+		}
+		w.cloud = novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2", "compute-3"}, RebuildTime: 5 * time.Second, Now: time.Now,
+			Instances: []novasim.Batch{{Count: n, Host: "compute-1"}}})
+		defer func() {
+			for _, p := range w.running {
+				p.stop()
+				<-p.ended
+			}
+		}()
+		test(w)
+	})
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// start runs a supervisor on a node.
+func (w *world) start(node string) *process {
+	logger, _ := logtest.NewNullLogger()
+	p := &process{ended: make(chan struct{})}
+	policy := evacuate.DefaultPolicy
+	policy.MaxInFlight = 4
+	p.Supervisor = supervisor.New(supervisor.Options{Owner: node, Records: mortalRecords{w.records, p}, Members: w.members,
+		Nova: mortalNova{novasim.Direct{Cloud: w.cloud}, p}, Policy: policy, Now: time.Now, Log: logrus.NewEntry(logger)})
+	w.members.set(func(v *cluster.View) { v.Supervisors[node] = true })
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	go func() { defer close(p.ended); _ = p.Run(ctx) }()
+	w.running[node] = p
+	return p
+}
+
+// dies has the cluster say what it does of a controller that was fenced.
+func (w *world) dies(node string) {
+	w.running[node].kill()
+	w.members.set(func(v *cluster.View) { v.Nodes[node] = cluster.Node{}; delete(v.Supervisors, node) })
+}
+
+// fence is what happens to compute-1: no power, and a record.
+func (w *world) fence() {
+	w.Helper()
+	w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Power: "off"}))
+	_, _, err := cib.NoteFenced(w.Context(), w.records, "compute-1", "", time.Now())
+	w.must(err)
+}
+
+func (w *world) record() record.Record {
+	w.Helper()
+	all, err := w.records.Query(w.Context())
+	w.must(err)
+	r, _ := cib.Find(all, "compute-1")
+	return r.Record
+}
+
+// until waits for the record, within ten minutes of simulated time.
+func (w *world) until(what string, is func(record.Record) bool) record.Record {
+	w.Helper()
+	for range 10 * 60 * 20 {
+		if r := w.record(); is(r) {
+			return r
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	w.Fatalf("waited for the record to be %s; it is %+v", what, w.record())
+	return record.Record{}
+}
+
+func (w *world) owned() string {
+	w.Helper()
+	return w.until("owned, and some done", func(r record.Record) bool { return r.Owner != "" && r.Done > 2 }).Owner
+}
+
+// evacuated waits for the end, and has the cloud say that no harm was done.
+func (w *world) evacuated(n int) record.Record {
+	w.Helper()
+	r := w.until("evacuated", func(r record.Record) bool { return r.Phase == record.Evacuated })
+	report := w.cloud.Report()
+	for _, b := range report.Breaches {
+		w.Errorf("%s: %s: %s", b.Kind, b.Instance, b.What)
+	}
+	if r.Done != n || r.Total != n || r.Owner != "" || report.Evacuated != n || report.MostAccepted > 1 {
+		w.Errorf("record %+v, cloud %+v", r, report)
+	}
+	return r
+}
+
+func TestOneOfThreeCarriesAHostAndWritesLittle(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		for _, node := range []string{"ctl1", "ctl2", "ctl3"} {
+			w.start(node)
+		}
+		w.fence()
+		began := time.Now()
+		r := w.evacuated(20)
+		took := time.Since(began)
+		if r.Gen != 1 {
+			w.Errorf("generation %d", r.Gen)
+		}
+		if most := 4 + int(took/(5*time.Second)); w.records.Writes() > most {
+			w.Errorf("%d writes in %v, at most %d were promised", w.records.Writes(), took, most)
+		}
+	})
+}
+
+func TestWhenTheOwnerDiesAnotherOneFollowsWithinTwoSeconds(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.owned()
+		w.start("ctl2")
+		w.start("ctl3")
+		w.running["ctl1"].kill()
+		w.members.set(func(v *cluster.View) { v.Nodes["ctl1"] = cluster.Node{Unclean: true} })
+		time.Sleep(time.Minute)
+		if r := w.record(); r.Owner != "ctl1" || !strings.Contains(r.Wait, "not fenced") {
+			w.Errorf("taken over from a node that may be alive, or silently not: %+v", r)
+		}
+		w.dies("ctl1")
+		died := time.Now()
+		w.until("taken over", func(r record.Record) bool { return r.Owner == "ctl2" || r.Owner == "ctl3" })
+		if took := time.Since(died); took > 2*time.Second {
+			w.Errorf("taken over after %v", took)
+		}
+		w.evacuated(20)
+	})
+}
+
+func TestAnInstanceOfTheCloneThatIsGoneIsFollowed(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.owned()
+		w.running["ctl1"].kill()
+		w.members.set(func(v *cluster.View) { delete(v.Supervisors, "ctl1") })
+		w.start("ctl2")
+		w.evacuated(20)
+	})
+}
+
+func TestASupervisorThatComesBackFollowsItself(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.owned()
+		w.running["ctl1"].kill()
+		w.start("ctl1")
+		w.evacuated(20)
+	})
+}
+
+func TestAStopReleasesTheClaimAndLeavesNoDoubt(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		first := w.start("ctl1")
+		w.fence()
+		w.owned()
+		first.stop()
+		<-first.ended
+		if r := w.record(); r.Owner != "" || r.Doubt != 0 || r.Phase != record.Evacuating {
+			w.Errorf("after a stop: %+v", r)
+		}
+		w.start("ctl2")
+		began := time.Now()
+		w.evacuated(20)
+		if took := time.Since(began); took > 50*time.Second {
+			w.Errorf("the next one took %v: it doubted what was answered", took)
+		}
+	})
+}
+
+func TestWithoutQuorumNothingIsDone(t *testing.T) {
+	for name, cut := range map[string]func(m *members){
+		"it was lost":                  func(m *members) { m.view.Quorum = false },
+		"the cluster does not answer":  func(m *members) { m.err = errors.New("crm_mon: timed out") },
+		"it was never there to be had": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, 20, func(w *world) {
+				if cut == nil {
+					w.members.view.Quorum = false
+				}
+				w.start("ctl1")
+				w.fence()
+				if cut != nil {
+					w.owned()
+					w.members.mu.Lock()
+					cut(w.members)
+					w.members.mu.Unlock()
+				}
+				time.Sleep(5 * time.Second)
+				accepted, writes := w.accepted(), w.records.Writes()
+				time.Sleep(5 * time.Minute)
+				if w.accepted() != accepted || w.records.Writes() != writes {
+					w.Errorf("%d evacuations and %d writes, before that %d and %d", w.accepted(), w.records.Writes(), accepted, writes)
+				}
+				w.members.mu.Lock()
+				w.members.view.Quorum, w.members.err = true, nil
+				w.members.mu.Unlock()
+				w.evacuated(20)
+			})
+		})
+	}
+}
+
+// accepted counts the evacuations that Nova took.
+func (w *world) accepted() int {
+	n := 0
+	for _, i := range w.cloud.State().Instances {
+		n += i.Accepted
+	}
+	return n
+}
+
+func TestARecordThatIsGoneIsWrittenAgain(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.start("ctl2")
+		w.fence()
+		w.owned()
+		w.records.Restore(nil)
+		w.evacuated(20)
+	})
+}
+
+func TestAHostThatIsFencedAgainStartsOver(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.owned()
+		// It was powered on, with its nova-compute held, and has died again.
+		_, _, err := cib.NoteBack(w.Context(), w.records, "compute-1", time.Now())
+		w.must(err)
+		w.fence()
+		r := w.until("evacuated", func(r record.Record) bool { return r.Phase == record.Evacuated })
+		report := w.cloud.Report()
+		if r.Gen != 2 || report.Running != 20 || len(report.Breaches) > 0 || report.MostAccepted > 1 {
+			w.Errorf("record %+v, cloud %+v", r, report)
+		}
+	})
+}
+
+func TestMonitorFailsWhenTheLoopIsStuck(t *testing.T) {
+	simulate(t, 1, func(w *world) {
+		p := w.start("ctl1")
+		time.Sleep(time.Minute)
+		if r := p.Handle(w.Context(), control.Request{Op: control.OpMonitor}); !r.OK || r.Node != "ctl1" {
+			w.Errorf("%+v", r)
+		}
+		p.stop()
+		<-p.ended
+		time.Sleep(time.Minute)
+		if r := p.Handle(w.Context(), control.Request{Op: control.OpMonitor}); r.OK || !strings.Contains(r.Error, "stuck") {
+			w.Errorf("the loop stands still, and monitor says %+v", r)
+		}
+	})
+}
+
+func TestByHand(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		p := w.start("ctl1")
+		ask := func(host string) string {
+			return p.Handle(w.Context(), control.Request{Op: control.OpHost, Host: host}).Error
+		}
+		if said := ask("compute-1"); !strings.Contains(said, "is up") || !strings.Contains(said, "stonith_admin --fence") {
+			w.Errorf("a host that is up: %s", said)
+		}
+		if said := ask("compute-9"); !strings.Contains(said, "compute-1, compute-2, compute-3") {
+			w.Errorf("a host that is unknown: %s", said)
+		}
+		w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Power: "off"}))
+		time.Sleep(2 * time.Minute) // until Nova finds out
+		if said := ask("compute-1"); said != "" {
+			w.Errorf("a host that is down: %s", said)
+		}
+		w.until("owned", func(r record.Record) bool { return r.Owner == "ctl1" })
+		if said := ask("compute-1"); said != "" || w.record().Gen != 1 {
+			w.Errorf("once more while it is under way: %s, %+v", said, w.record())
+		}
+		w.evacuated(5)
+		time.Sleep(time.Second) // the supervisor's next look at the records
+		status := p.Handle(w.Context(), control.Request{Op: control.OpStatus}).Hosts
+		if len(status) != 1 || status[0].Done != 5 || status[0].Phase != "evacuated" {
+			w.Errorf("%+v", status)
+		}
+	})
+}
+
+func TestAMalformedRecordIsShownAndLeftAlone(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.records.Restore(map[string]string{"compute-9": "phase=dancing"})
+		p := w.start("ctl1")
+		w.fence()
+		w.evacuated(5)
+		status := p.Status()
+		if len(status) != 2 || status[1].Host != "compute-9" || status[1].Phase != "malformed" {
+			w.Errorf("%+v", status)
+		}
+	})
+}
