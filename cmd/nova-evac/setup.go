@@ -108,7 +108,7 @@ func openRecords(path string) (cib.Records, supervisor.Membership, error) {
 // share it announce themselves.
 func localCluster(records string) (cluster.Local, error) {
 	dir := records + ".nodes"
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return cluster.Local{}, fmt.Errorf("%w: %w", cib.ErrUnavailable, err)
 	}
 	return cluster.Local{Dir: dir}, nil

@@ -188,7 +188,10 @@ func (w *worker) settle() {
 			return r.Settled(w.s.Now())
 		})
 		if err == nil {
-			w.log.Infof("evacuated: %d of %d instances on other hosts, %d left (%s)", final.Done, final.Total, final.Skipped, final.Wait)
+			w.log.Infof("evacuated: %d of %d instances on other hosts", final.Done, final.Total)
+			if final.Skipped > 0 {
+				w.log.Warnf("left: %s", final.Wait)
+			}
 			return
 		}
 		w.log.Warnf("the host is evacuated, but the record cannot say so yet: %v", err)
