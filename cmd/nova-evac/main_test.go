@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http/httptest"
@@ -21,8 +20,7 @@ import (
 
 // TestMain lets this binary be nova-evac under each of its names.
 func TestMain(m *testing.M) {
-	role := func() { os.Exit(run(context.Background(), os.Args)) }
-	testscript.Main(m, map[string]func(){"nova-evac": role, "nova-evacuate": role, "fence_nova_evac": role})
+	testscript.Main(m, map[string]func(){"nova-evac": main, "nova-evacuate": main, "fence_nova_evac": main})
 }
 
 // TestScripts runs the command lines of testdata/script. Beside testscript's own
