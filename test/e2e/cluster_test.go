@@ -243,6 +243,7 @@ func TestClusterWithSimulatedCloud(t *testing.T) {
 	}
 
 	c.Run("agents", func(t *testing.T) { agents(t, c) })
+	c.Run("pcs makes of its example what crmsh makes of its own", func(t *testing.T) { examples(t, c) })
 
 	run("a host loses its power and its instances come back", one, func(c *cluster) {
 		c.must(c.Kill(c.Context(), "compute-1", "power"))
