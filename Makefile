@@ -18,7 +18,7 @@ test: build
 	test/run.sh
 
 bench: build
-	test/bench.sh
+	go run ./test/bench
 
 lab-up: build
 	test/lab/up.sh $(LAB_ARGS)
