@@ -100,7 +100,9 @@ type Situation struct {
 	// left alone, and so are those that failed and would be sent again.
 	Doubt      int
 	DoubtUntil time.Time
-	// WasDown is true once forced_down was read back in this run.
+	// Reason is the disabled_reason that names our claim.
+	Reason string
+	// WasDown is true once forced_down and Reason were read back in this run.
 	WasDown bool
 	// FailedOnRecord is how many instances the host's record says have failed. A
 	// new owner takes the order of sending from Nova, which does not show what it
@@ -250,8 +252,10 @@ func Decide(s Situation, p Policy) Plan {
 			busy++
 		}
 	}
-	plan.ForceDown = !service.ForcedDown && !s.WasDown
-	if service.ForcedDown && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded() {
+	// An operator's own disable stands in the place of our reason, and stays.
+	told := service.ForcedDown && !nova.MayDisable(service, s.Reason)
+	plan.ForceDown = !told && !s.WasDown
+	if service.ForcedDown && !plan.ForceDown && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded() {
 		for _, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
 				plan.Send = append(plan.Send, Send{i.ID, elsewhere(history[i.ID], plan, s)})
@@ -259,7 +263,7 @@ func Decide(s Situation, p Policy) Plan {
 			}
 		}
 	}
-	plan.Settled = service.ForcedDown && busy == 0 && plan.Count(Waiting, Doubtful, Failed) == 0
+	plan.Settled = service.ForcedDown && !plan.ForceDown && busy == 0 && plan.Count(Waiting, Doubtful, Failed) == 0
 	plan.Wait, plan.Until = explain(plan, s)
 	return plan
 }

@@ -38,11 +38,12 @@ type Progress struct {
 
 // Evacuation carries one host through. Its fields are set before Run.
 type Evacuation struct {
-	// Host, Gen, Since and Doubt are those of the host's record, as claimed.
-	Host  string
-	Gen   int
-	Since time.Time
-	Doubt int
+	// Host, Witness and Doubt are those of the host's record, as claimed; Prior is the
+	// claim that stood in it before.
+	Host    string
+	Witness record.Witness
+	Prior   string
+	Doubt   int
 	// Domain is the DNS domain of Nova's host names, where the record has short ones.
 	Domain string
 
@@ -58,7 +59,11 @@ type Evacuation struct {
 	// Report is told of all progress, and returns how many failed instances the
 	// host's record shows.
 	Report func(Progress) (failedOnRecord int)
-	Log    *logrus.Entry
+	// Distrust is called when Nova shows that somebody has been at work of whom the
+	// record knows nothing: so many more instances are in doubt. Nothing is sent before
+	// it has returned nil, which means that the record says so.
+	Distrust func(ctx context.Context, more int) error
+	Log      *logrus.Entry
 
 	novaHost   string
 	doubtUntil time.Time
@@ -67,8 +72,9 @@ type Evacuation struct {
 	answers    chan answer
 	pending    int
 	usable     map[string]bool
-	told       bool // Nova was told that the host is down
+	told       bool // Nova was told that the host is down, and under which claim
 	wasDown    bool // and that was read back
+	trusted    bool // the witness in Nova was looked at
 	complained string
 	last       Progress
 }
@@ -94,6 +100,18 @@ const (
 // requests without an answer: the next owner must hold them for possible.
 var ErrUnanswered = errors.New("requests are still without an answer")
 
+// SupersededError is what Run ends with when Nova says that somebody else has the
+// host, or that it was fenced again: the record has lost that.
+type SupersededError struct {
+	Host  string
+	Found record.Witness
+}
+
+// Error says who.
+func (e *SupersededError) Error() string {
+	return fmt.Sprintf("evacuate host %s: Nova says that generation %d was claimed as %s: the record has lost that", e.Host, e.Found.Gen, e.Found.Claim)
+}
+
 // Run returns nil when nothing is left to evacuate. Otherwise it goes on until ctx
 // ends: a host is never given up.
 func (e *Evacuation) Run(ctx context.Context) error {
@@ -105,7 +123,10 @@ func (e *Evacuation) Run(ctx context.Context) error {
 	trouble := 0
 	for {
 		pause, settled, err := e.step(ctx)
+		var superseded *SupersededError
 		switch {
+		case errors.As(err, &superseded):
+			return errors.Join(err, e.drained())
 		case ctx.Err() != nil:
 			return e.stopped(ctx)
 		case settled:
@@ -134,8 +155,11 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 	if err != nil {
 		return 0, false, err
 	}
+	if err := e.heed(ctx, snapshot.Services); err != nil {
+		return 0, false, err
+	}
 	s := Situation{
-		Now: e.Now(), Host: e.novaHost, Since: e.Since, Skew: e.Nova.Skew(),
+		Now: e.Now(), Host: e.novaHost, Since: e.Witness.Since, Reason: e.Witness.Reason(), Skew: e.Nova.Skew(),
 		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
 		Snapshot: snapshot, Attempts: e.attempts,
 	}
@@ -150,7 +174,7 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		s.Attempts = e.attempts
 		plan = Decide(s, e.Policy)
 	}
-	e.wasDown = e.wasDown || plan.Service.ForcedDown
+	e.wasDown = e.wasDown || plan.Service.ForcedDown && !plan.ForceDown
 	if err := e.act(ctx, plan, history(s)); err != nil {
 		return 0, false, err
 	}
@@ -160,6 +184,27 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		return 0, false, nil // read back at once
 	}
 	return e.pause(plan, e.Now().Sub(began)), plan.Settled, nil
+}
+
+// heed compares what Nova's service record says of the host's claims with ours.
+func (e *Evacuation) heed(ctx context.Context, services []nova.Service) error {
+	service, _ := find(services, e.novaHost)
+	found, ours := record.ParseReason(service.DisabledReason)
+	switch {
+	case !ours || found.Gen < e.Witness.Gen:
+	case found.Gen > e.Witness.Gen, e.wasDown && found.Claim != "" && found.Claim != e.Witness.Claim:
+		return &SupersededError{e.Host, found}
+	case !e.trusted && found.Claim != "" && found.Claim != e.Prior && found.Claim != e.Witness.Claim:
+		more := InDoubt(e.Policy, 0)
+		if err := e.Distrust(ctx, more); err != nil {
+			return err
+		}
+		e.Log.Warnf("Nova knows of a claim, %s, that the record has lost: %d more instances are in doubt", found.Claim, more)
+		e.Doubt += more
+		e.doubtUntil = e.Now().Add(e.Policy.APITime)
+	}
+	e.trusted = true
+	return nil
 }
 
 // look takes a snapshot. Records before instances: see Snapshot.
@@ -176,7 +221,7 @@ func (e *Evacuation) look(ctx context.Context) (Snapshot, error) {
 	e.novaHost = service.Host
 	// Without a minute's margin an evacuation that was begun by hand just before the
 	// fencing would not be seen.
-	since := e.Since.Add(e.Nova.Skew() - time.Minute)
+	since := e.Witness.Since.Add(e.Nova.Skew() - time.Minute)
 	if s.Evacuations, err = e.Nova.Evacuations(ctx, e.novaHost, since); err != nil {
 		return s, err
 	}
@@ -232,7 +277,7 @@ func (e *Evacuation) act(ctx context.Context, plan Plan, newest map[string]int) 
 			return err
 		}
 		e.Log.Infof("telling Nova that %s is down", plan.Service.Host)
-		return e.Nova.ForceDown(ctx, plan.Service, record.Reason(e.Gen))
+		return e.Nova.ForceDown(ctx, plan.Service, e.Witness.Reason())
 	}
 	for _, send := range plan.Send {
 		if err := e.May(); err != nil {
@@ -360,8 +405,13 @@ func (e *Evacuation) wait(ctx context.Context, pause time.Duration) bool {
 	}
 }
 
-// stopped waits, within a bound, for the answers to what has been sent.
+// stopped is what an evacuation ends with that was told to.
 func (e *Evacuation) stopped(ctx context.Context) error {
+	return errors.Join(fmt.Errorf("evacuate host %s: %w", e.Host, ctx.Err()), e.drained())
+}
+
+// drained waits, within a bound, for the answers to what has been sent.
+func (e *Evacuation) drained() error {
 	timer := time.NewTimer(drain)
 	defer timer.Stop()
 	for e.pending > 0 {
@@ -369,13 +419,13 @@ func (e *Evacuation) stopped(ctx context.Context) error {
 		case got := <-e.answers:
 			e.answered(got)
 		case <-timer.C:
-			return fmt.Errorf("evacuate host %s: %w: %d %w", e.Host, ctx.Err(), e.pending, ErrUnanswered)
+			return fmt.Errorf("%d %w", e.pending, ErrUnanswered)
 		}
 	}
 	for _, a := range e.attempts {
 		if e.Now().Before(a.UnknownUntil) {
-			return fmt.Errorf("evacuate host %s: %w: some %w", e.Host, ctx.Err(), ErrUnanswered)
+			return fmt.Errorf("some %w", ErrUnanswered)
 		}
 	}
-	return ctx.Err()
+	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
 // dead is the host that every test evacuates; d1 to d3 are what is left.
@@ -61,7 +62,7 @@ func simulate(t *testing.T, n int, test func(w *world)) {
 		logger.SetOutput(io.Discard)
 		policy := evacuate.DefaultPolicy
 		policy.MaxInFlight = 4
-		w.evac = &evacuate.Evacuation{Host: dead, Gen: 1, Since: time.Now(), Nova: w.nova, Policy: policy, Poll: time.Second, Now: time.Now,
+		w.evac = &evacuate.Evacuation{Host: dead, Witness: record.Witness{Gen: 1, Since: time.Now(), Claim: "me/1"}, Nova: w.nova, Policy: policy, Poll: time.Second, Now: time.Now,
 			May: func() error { return w.may() }, Log: logrus.NewEntry(logger),
 			Report: func(p evacuate.Progress) int {
 				w.last, w.most = p, max(w.most, p.InFlight)

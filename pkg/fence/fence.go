@@ -173,7 +173,7 @@ func (c *call) off(ctx context.Context) int {
 	if !s.Unfinished() {
 		return exitOK // evacuated already: a repetition
 	}
-	if err := c.within(ctx, func(ctx context.Context) error { return c.forceDown(ctx, s.Gen) }); err != nil {
+	if err := c.within(ctx, func(ctx context.Context) error { return c.forceDown(ctx, s.Witness().Reason()) }); err != nil {
 		c.warn("host %s is recorded, but Nova does not know yet that it is down: %v; the supervisor will tell it", c.host, err)
 	}
 	return exitOK
@@ -201,7 +201,7 @@ func (c *call) within(ctx context.Context, ask func(context.Context) error) erro
 	}
 }
 
-func (c *call) forceDown(ctx context.Context, gen int) error {
+func (c *call) forceDown(ctx context.Context, reason string) error {
 	client, cfg, err := c.connect()
 	if err != nil {
 		return err
@@ -214,10 +214,10 @@ func (c *call) forceDown(ctx context.Context, gen int) error {
 	if err != nil {
 		return err
 	}
-	if service.ForcedDown && !service.Enabled {
+	if service.ForcedDown && !nova.MayDisable(service, reason) {
 		return nil
 	}
-	return client.ForceDown(ctx, service, record.Reason(gen))
+	return client.ForceDown(ctx, service, reason)
 }
 
 func (c *call) connect() (Nova, config.Config, error) {

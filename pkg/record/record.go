@@ -38,6 +38,9 @@ type Record struct {
 	// Owner is who carries the evacuation: the name of a cluster node, or
 	// "shell@node" for a nova-evac that an operator runs. Empty: nobody.
 	Owner string
+	// Claim tells the owner's claim, or the last one, from every other. The owner leaves
+	// it in Nova, too (see Witness), so that a record that went back in time is noticed.
+	Claim string
 	// Doubt is how many instances, first in the order in which an evacuation sends
 	// them, may have been sent by an owner that died before Nova showed it.
 	Doubt int
@@ -78,6 +81,9 @@ func (r Record) Encode() string {
 	}
 	if r.Owner != "" {
 		put("owner", r.Owner)
+	}
+	if r.Claim != "" {
+		put("claim", r.Claim)
 	}
 	if r.Doubt > 0 {
 		put("doubt", strconv.Itoa(r.Doubt))
@@ -166,6 +172,8 @@ func Parse(host, value string) (Record, error) {
 			r.Node = val
 		case "owner":
 			r.Owner = val
+		case "claim":
+			r.Claim = val
 		case "doubt":
 			r.Doubt, err = number(val)
 		case "since":

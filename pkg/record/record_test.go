@@ -160,19 +160,42 @@ func TestAHostThatIsBackReturnsOnceItIsEvacuated(t *testing.T) {
 	}
 }
 
-func TestReason(t *testing.T) {
+func TestAReasonIsAWitness(t *testing.T) {
+	full := NewlyFenced("h", "", t0).Claimed("ctl1", 0, t0).Witness()
 	for text, want := range map[string]struct {
-		gen  int
-		ours bool
+		witness Witness
+		ours    bool
 	}{
-		Reason(7):             {7, true},
-		"nova-evac":           {0, true},
-		"disk being replaced": {0, false},
-		"":                    {0, false},
+		full.Reason():                           {full, true},
+		Witness{Gen: 7, Since: t0}.Reason():     {Witness{Gen: 7, Since: t0}, true},
+		"nova-evac":                             {Witness{}, true},
+		"nova-evac: gen=3 is what I left here":  {Witness{}, true},
+		"disk being replaced":                   {Witness{}, false},
+		"":                                      {Witness{}, false},
+		"nova-evac gen=x since=then claim=a/b:": {Witness{Claim: "a/b:"}, true},
 	} {
-		if gen, ours := ReasonGen(text); gen != want.gen || ours != want.ours {
-			t.Errorf("%q: %d %v", text, gen, ours)
+		if witness, ours := ParseReason(text); witness != want.witness || ours != want.ours {
+			t.Errorf("%q: %+v %v", text, witness, ours)
 		}
+	}
+	if n := len(Witness{Gen: 1 << 30, Since: t0, Claim: strings.Repeat("n", 64) + "/mmmmmmmmm"}.Reason()); n > 255 {
+		t.Errorf("%d characters: Nova takes 255", n)
+	}
+}
+
+func TestWhatNovaKnowsBetterCorrectsARecord(t *testing.T) {
+	r := NewlyFenced("h", "n", t0).Claimed("ctl1", 0, t0)
+	found := Witness{Gen: 3, Since: t0.Add(time.Hour), Claim: "ctl2/x"}
+	got := r.Corrected(found, 20, t0.Add(2*time.Hour))
+	if got.Witness() != found || got.Owner != "" || got.Phase != Fenced || got.Doubt != 20 || got.Node != "n" {
+		t.Errorf("%s", got.Encode())
+	}
+	found.Gen = 1
+	if got := r.Corrected(found, 20, t0); got.Gen != 1 || got.Phase != Evacuating || got.Claim != "ctl2/x" || got.Owner != "" || !got.Since.Equal(t0) {
+		t.Errorf("%s", got.Encode())
+	}
+	if got := Recovered("h", found, t0); got.Witness() != found || got.Phase != Fenced || got.Doubt < 10000 {
+		t.Errorf("%s", got.Encode())
 	}
 }
 

@@ -2,6 +2,7 @@ package record
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -40,7 +41,7 @@ func (r Record) NextGeneration(node string, now time.Time) Record {
 	return Record{Host: r.Host, Node: node, Phase: Fenced, Gen: r.Gen + 1, Since: now, Updated: now,
 		// An owner that is still at work keeps the host and the doubt about its
 		// requests: dropping them here would let another one in beside it.
-		Owner: r.Owner, Doubt: r.Doubt}
+		Owner: r.Owner, Claim: r.Claim, Doubt: r.Doubt}
 }
 
 // PoweredOn notes that the host was powered on again. It returns false where that
@@ -63,8 +64,43 @@ func (r Record) Claimed(owner string, inDoubt int, now time.Time) Record {
 		r.Doubt += inDoubt
 	}
 	r.Owner, r.Phase, r.Updated = owner, Evacuating, now
+	// No owner claims one host twice within a millisecond.
+	r.Claim = owner + "/" + strconv.FormatInt(now.UnixMilli(), 36)
 	return r
 }
+
+// Corrected is the record of a host of which Nova knows a later claim, or a later
+// fencing: it has no owner, and inDoubt more instances may have been sent.
+func (r Record) Corrected(found Witness, inDoubt int, now time.Time) Record {
+	if found.Gen > r.Gen {
+		r = r.NextGeneration(r.Node, now)
+		r.Gen = found.Gen
+		if !found.Since.IsZero() {
+			r.Since = found.Since
+		}
+	}
+	r.Owner, r.Claim, r.Updated = "", found.Claim, now
+	r.Doubt += inDoubt
+	r.Wait = "a supervisor to claim it"
+	return r
+}
+
+// Recovered is the record of a host of which only Nova knows still. Anything may have
+// been sent from it.
+func Recovered(host string, found Witness, now time.Time) Record {
+	r := NewlyFenced(host, "", now)
+	r.Gen, r.Claim = max(found.Gen, 1), found.Claim
+	if !found.Since.IsZero() {
+		r.Since = found.Since
+	}
+	if found.Claim != "" {
+		r.Doubt = everything
+	}
+	return r
+}
+
+// everything is more than the instances that a host can have.
+const everything = 1 << 20
 
 // Released is the record when its owner stops in good order before the end: each
 // of its requests was answered. doubtOver says that those of an owner before it
@@ -127,17 +163,47 @@ func CheckHost(host string) error {
 // reasonPrefix begins every disabled_reason that nova-evac leaves in Nova.
 const reasonPrefix = "nova-evac"
 
-// Reason is the disabled_reason that nova-evac leaves in Nova's service record of
-// a fenced host: the second witness of the record, should the CIB lose it.
-func Reason(gen int) string {
-	return fmt.Sprintf("%s gen=%d: fenced, being evacuated", reasonPrefix, gen)
+// Witness is what of a record stands in Nova's service record of its host, as the
+// disabled_reason: acknowledged writes to the CIB can be lost, when two partitions of
+// a cluster merge, and from the two together it can be told that they were.
+type Witness struct {
+	// Gen and Since are those of the record.
+	Gen   int
+	Since time.Time
+	// Claim is the last one under which anything was sent; empty: none was.
+	Claim string
 }
 
-// ReasonGen reads the generation back from a disabled_reason; ours is false where
-// somebody else disabled the service.
-func ReasonGen(reason string) (gen int, ours bool) {
-	if _, err := fmt.Sscanf(reason, reasonPrefix+" gen=%d", &gen); err != nil {
-		return 0, strings.HasPrefix(reason, reasonPrefix)
+// Witness is what Nova should say of this record.
+func (r Record) Witness() Witness { return Witness{r.Gen, r.Since, r.Claim} }
+
+// Reason is the witness as a disabled_reason.
+func (w Witness) Reason() string {
+	text := fmt.Sprintf("%s gen=%d since=%s", reasonPrefix, w.Gen, w.Since.UTC().Format(timeFormat))
+	if w.Claim != "" {
+		text += " claim=" + w.Claim
 	}
-	return gen, true
+	return text + ": fenced, being evacuated"
+}
+
+// ParseReason reads a witness back from a disabled_reason; ours is false where
+// somebody else disabled the service.
+func ParseReason(reason string) (w Witness, ours bool) {
+	text, ours := strings.CutPrefix(reason, reasonPrefix)
+	if !ours {
+		return w, false
+	}
+	text, _, _ = strings.Cut(text, ": ")
+	for field := range strings.FieldsSeq(text) {
+		key, value, _ := strings.Cut(field, "=")
+		switch key {
+		case "gen":
+			w.Gen, _ = number(value) // 0 where an operator wrote something of his own
+		case "since":
+			w.Since, _ = time.Parse(timeFormat, value)
+		case "claim":
+			w.Claim = value
+		}
+	}
+	return w, true
 }

@@ -90,6 +90,11 @@ func New(o Options) *Supervisor {
 // its claims and returns nil.
 func (s *Supervisor) Run(ctx context.Context) error {
 	s.Log.Infof("supervisor of %s has started", s.Owner)
+	if s.Only == nil {
+		watching := make(chan struct{})
+		go func() { defer close(watching); s.watchWitnesses(ctx) }()
+		defer func() { <-watching }()
+	}
 	for {
 		pause := s.round(ctx)
 		timer := time.NewTimer(pause)
@@ -247,7 +252,7 @@ func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.Vi
 		return
 	}
 	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, why, cmp.Or(r.Owner, "none"))
-	w := newWorker(s, claimed)
+	w := newWorker(s, claimed, r.Claim)
 	s.mu.Lock()
 	s.workers[r.Host] = w
 	s.mu.Unlock()

@@ -24,6 +24,7 @@ var (
 type worker struct {
 	s      *Supervisor
 	host   string
+	prior  string // the claim before this one
 	log    *logrus.Entry
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -35,8 +36,8 @@ type worker struct {
 	reported bool // progress holds something
 }
 
-func newWorker(s *Supervisor, claimed cib.Stored) *worker {
-	w := &worker{s: s, host: claimed.Host, record: claimed, ended: make(chan struct{})}
+func newWorker(s *Supervisor, claimed cib.Stored, prior string) *worker {
+	w := &worker{s: s, host: claimed.Host, record: claimed, prior: prior, ended: make(chan struct{})}
 	w.log = s.Log.WithFields(logrus.Fields{"host": claimed.Host, "gen": claimed.Gen})
 	w.ctx, w.cancel = context.WithCancelCause(context.Background())
 	return w
@@ -52,8 +53,8 @@ func (w *worker) run() {
 	claimed := w.record
 	w.mu.Unlock()
 	e := &evacuate.Evacuation{
-		Host: w.host, Gen: claimed.Gen, Since: claimed.Since, Doubt: claimed.Doubt, Domain: w.s.Domain,
-		Nova: w.s.Nova, Policy: w.s.Policy, Poll: novaPoll, Now: w.s.Now, May: w.s.May, Report: w.report, Log: w.log,
+		Host: w.host, Witness: claimed.Witness(), Prior: w.prior, Doubt: claimed.Doubt, Domain: w.s.Domain,
+		Nova: w.s.Nova, Policy: w.s.Policy, Poll: novaPoll, Now: w.s.Now, May: w.s.May, Report: w.report, Distrust: w.distrust, Log: w.log,
 	}
 	writing := make(chan struct{})
 	go func() {
@@ -66,9 +67,17 @@ func (w *worker) run() {
 	w.cancel(nil)
 	<-writing
 
+	var superseded *evacuate.SupersededError
 	switch {
 	case settled:
 		w.settle()
+	case errors.As(err, &superseded):
+		w.log.Warn(err)
+		doubt := evacuate.InDoubt(w.s.Policy, 0)
+		if errors.Is(err, evacuate.ErrUnanswered) {
+			doubt *= 2 // theirs and ours
+		}
+		w.concede(superseded.Found, doubt)
 	case errors.Is(cause, errLost):
 		w.log.Warn("stopped: the record has another owner now")
 	case errors.Is(cause, errAgain):
@@ -111,13 +120,18 @@ func (w *worker) follow(r cib.Stored, found bool) {
 	w.mu.Unlock()
 	switch {
 	case !found:
-		w.restore()
+		w.restore(nil)
 	case r.Err != nil:
 		// An edit by hand gone wrong: our next write fails, and says so.
+	case r.Gen < mine.Gen, r.Gen == mine.Gen && r.Owner == "" && r.Unfinished():
+		w.restore(&r) // nobody takes an owner's name off its record, or a generation back
 	case r.Owner != w.s.Owner:
 		w.cancel(errLost)
 	case r.Gen != mine.Gen:
 		w.cancel(errAgain)
+	case r.Claim != mine.Claim:
+		// Our own claim from before: what came after it is lost, ours among it.
+		w.restore(&r)
 	default:
 		w.mu.Lock()
 		w.record = r
@@ -125,9 +139,9 @@ func (w *worker) follow(r cib.Stored, found bool) {
 	}
 }
 
-// restore writes a record again that is gone: an acknowledged write can be lost
-// when two partitions of a cluster merge.
-func (w *worker) restore() {
+// restore writes the record again that is gone, or that went back in time to old: an
+// acknowledged write can be lost when two partitions of a cluster merge.
+func (w *worker) restore(old *cib.Stored) {
 	if w.ctx.Err() != nil || w.s.May() != nil {
 		return
 	}
@@ -135,15 +149,40 @@ func (w *worker) restore() {
 	defer cancel()
 	r := w.current()
 	r.Updated = w.s.Now()
-	s, err := w.s.Records.Create(ctx, r)
+	var s cib.Stored
+	var err error
+	if old == nil {
+		s, err = w.s.Records.Create(ctx, r)
+	} else {
+		s, err = w.s.Records.Replace(ctx, *old, r)
+	}
 	if err != nil {
-		w.log.Warnf("put the record back that was gone: %v", err)
+		w.log.Warnf("put the record back that was lost: %v", err)
 		return
 	}
-	w.log.Warn("the record was gone, and was written again")
+	w.log.Warn("the record had lost what was written to it, and was written again")
 	w.mu.Lock()
 	w.record = s
 	w.mu.Unlock()
+}
+
+// distrust writes down that more instances are in doubt.
+func (w *worker) distrust(_ context.Context, more int) error {
+	return w.last(sameGeneration, func(r record.Record) record.Record {
+		r.Doubt += more
+		return r
+	})
+}
+
+// concede puts what Nova knows better into the record, and gives the claim back. Who
+// claims next, be it this supervisor, finds it there.
+func (w *worker) concede(found record.Witness, doubt int) {
+	err := w.last(sameGeneration, func(r record.Record) record.Record {
+		return r.Corrected(found, doubt, w.s.Now())
+	})
+	if err != nil {
+		w.log.Warnf("put the record right: %v", err)
+	}
 }
 
 // writeProgress writes the record every few seconds while it changes.

@@ -1,0 +1,94 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// witnessEvery is the pause between two comparisons of the records with Nova's
+// service records. Records are lost so rarely that a minute is soon enough, and a
+// list of services every half minute is nothing to Nova.
+const witnessEvery = 30 * time.Second
+
+// watchWitnesses puts records back that the CIB has lost, and of which no owner lives
+// that could do it: Nova's service records of the hosts still name them.
+func (s *Supervisor) watchWitnesses(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		text := ""
+		if err := s.compareWitnesses(ctx); err != nil && ctx.Err() == nil {
+			text = err.Error()
+			if text != last {
+				s.Log.Warnf("compare the records with Nova: %v", err)
+			}
+		}
+		last = text
+		timer.Reset(witnessEvery)
+	}
+}
+
+// compareWitnesses looks once. Nova comes first: the hook writes the record before it
+// tells Nova, so that what Nova knows a record must be there for.
+func (s *Supervisor) compareWitnesses(ctx context.Context) error {
+	services, err := s.Nova.Services(ctx)
+	if err != nil {
+		return err
+	}
+	for _, service := range services {
+		found, ours := record.ParseReason(service.DisabledReason)
+		if !ours || !service.ForcedDown || found.Gen == 0 {
+			continue
+		}
+		all, err := s.Records.Query(ctx)
+		if err != nil {
+			return err
+		}
+		lost, missing := s.lost(all, services, service.Host, found)
+		if !missing {
+			continue
+		}
+		view, err := s.Members.View(ctx)
+		if err != nil || !view.Quorum {
+			return err
+		}
+		if lost == nil {
+			_, err = s.Records.Create(ctx, record.Recovered(service.Host, found, s.Now()))
+		} else {
+			_, err = s.Records.Replace(ctx, *lost, lost.Corrected(found, evacuate.InDoubt(s.Policy, 0), s.Now()))
+		}
+		if errors.Is(err, cib.ErrExists) || errors.Is(err, cib.ErrConflict) {
+			continue // somebody else was quicker
+		}
+		if err != nil {
+			return err
+		}
+		s.Log.WithField("host", service.Host).Warnf("the record of generation %d was lost, and was written again from what Nova knows", found.Gen)
+	}
+	return nil
+}
+
+// lost answers whether the records miss what Nova knows of a host, and which of them
+// is the host's, nil for none.
+func (s *Supervisor) lost(all []cib.Stored, services []nova.Service, host string, found record.Witness) (*cib.Stored, bool) {
+	for n, r := range all {
+		service, err := nova.FindService(services, r.Host, s.Domain)
+		if err != nil || service.Host != host {
+			continue
+		}
+		return &all[n], r.Err == nil && r.Gen < found.Gen
+	}
+	return nil, true
+}
