@@ -205,6 +205,10 @@ const clockMargin = 3 * time.Second
 // sets the task before it makes the record (nova/compute/api.py, evacuate).
 const staleAccepted = 30 * time.Second
 
+// heartbeatLife is how long the scheduler may still choose a host that has fallen
+// silent: Nova's service_down_time, by default a minute, and some more.
+const heartbeatLife = 90 * time.Second
+
 // Decide looks at a situation and says what to do. It is a pure function.
 func Decide(s Situation, p Policy) Plan {
 	var plan Plan
@@ -439,51 +443,56 @@ func judge(server nova.Server, history []nova.Migration, services map[string]nov
 // An evacuation whose every destination is dead is not: nothing in Nova ends it
 // (seen on Nova 26.2, the record stays pre-migrating for ever).
 func underway(server nova.Server, history []nova.Migration, services map[string]nova.Service, s Situation) (bool, string) {
-	open := 0
+	open := false
 	for _, m := range history {
-		switch m.Status {
-		case "accepted", "pre-migrating":
-		case "completed":
-			// The source's nova-compute was started, and marked all its evacuations so,
-			// also those that a destination is working on (nova/compute/manager.py,
-			// _destroy_evacuated_instances). Over is it only when the instance says so.
-			if server.TaskState == "" && server.VMState == "error" {
-				continue
-			}
-		case "done":
-			// Nova sets the host before the record is done, and the records were read
-			// first: an instance that came back to a host that is down is impossible,
-			// one that is not yet seen to have left is not.
+		// Nova sets the host before the record is done, and the records were read first:
+		// an instance that came back to a host that is down is impossible, one that is
+		// not yet seen to have left is not.
+		if m.Status == "done" {
 			return true, "Nova has finished, its host is not seen to have changed yet"
-		default:
-			continue
 		}
-		switch {
-		case m.Dest != "" && dead(m.Dest, services):
-		case m.Dest == "" && headedForDead(s.Snapshot.Headed[server.ID], s.Host, services):
-		case m.Status == "accepted" && server.TaskState == "" && s.novaAge(m) > staleAccepted:
-		default:
-			open++
-		}
+		open = open || goesOn(m, server, services, s)
 	}
 	rebuilding := strings.HasPrefix(server.TaskState, "rebuild")
 	switch {
-	case open > 0:
+	case open:
 		return true, ""
 	case rebuilding && len(history) == 0:
 		// Begun before this generation: by hand, or a user's own rebuild that the
 		// host took with it. Nobody works on the latter, and Nova takes an evacuation
 		// all the same, so it has to be told apart from the former by its record.
-		return openBefore(server.ID, services, s), "its evacuation was begun before the host was fenced"
+		return openBefore(server, services, s), "its evacuation was begun before the host was fenced"
 	}
 	return false, ""
 }
 
-// openBefore answers whether an evacuation from before this generation is open for
-// the instance, on a destination that lives.
-func openBefore(id string, services map[string]nova.Service, s Situation) bool {
+// goesOn answers whether the evacuation of one record may still come to something.
+func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Service, s Situation) bool {
+	switch m.Status {
+	case "accepted", "pre-migrating":
+	case "completed":
+		// The source's nova-compute was started, and marked all its evacuations so,
+		// also those that a destination is working on (nova/compute/manager.py,
+		// _destroy_evacuated_instances). Over is it only when the instance says so.
+		if server.TaskState == "" && server.VMState == "error" {
+			return false
+		}
+	default:
+		return false
+	}
+	switch {
+	case m.Dest != "":
+		return !dead(m.Dest, services)
+	case headedForDead(m, s, services):
+		return false
+	}
+	return m.Status != "accepted" || server.TaskState != "" || s.novaAge(m) <= staleAccepted
+}
+
+// openBefore answers whether an evacuation from before this generation goes on.
+func openBefore(server nova.Server, services map[string]nova.Service, s Situation) bool {
 	return slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
-		return m.Instance == id && m.Source == s.Host && (m.Status == "accepted" || m.Status == "pre-migrating") && !dead(m.Dest, services)
+		return m.Instance == server.ID && m.Source == s.Host && goesOn(m, server, services, s)
 	})
 }
 
@@ -499,12 +508,20 @@ func dead(host string, services map[string]nova.Service) bool {
 	return host != "" && known && svc.ForcedDown
 }
 
-// headedForDead answers whether placement has set aside room for the instance
-// only on hosts that are dead, apart from the source itself.
-func headedForDead(headed []string, source string, services map[string]nova.Service) bool {
+// headedForDead answers whether placement has set aside room for an evacuation only
+// on hosts that are dead, apart from the source itself.
+//
+// An instance that was evacuated before still holds room on the host that it came
+// from, until that one's nova-compute runs again: hosts that were dead already when
+// the evacuation was accepted cannot be its destination. And the scheduler is given
+// its time to choose.
+func headedForDead(m nova.Migration, s Situation, services map[string]nova.Service) bool {
+	if s.novaAge(m) < staleAccepted {
+		return false
+	}
 	others := 0
-	for _, host := range headed {
-		if host == source {
+	for _, host := range s.Snapshot.Headed[m.Instance] {
+		if host == s.Host || dead(host, services) && services[host].Updated.Before(m.Created.Add(-heartbeatLife)) {
 			continue
 		}
 		if !dead(host, services) {

@@ -51,7 +51,7 @@ func evacuation(n int, id, status, dest string) nova.Migration {
 func died(s *Situation, host string) {
 	for i := range s.Snapshot.Services {
 		if s.Snapshot.Services[i].Host == host {
-			s.Snapshot.Services[i].Up, s.Snapshot.Services[i].ForcedDown = false, true
+			s.Snapshot.Services[i].Up, s.Snapshot.Services[i].ForcedDown, s.Snapshot.Services[i].Updated = false, true, t0.Add(20*time.Second)
 		}
 	}
 }
@@ -237,6 +237,28 @@ func TestDecide(t *testing.T) {
 				s.Snapshot.Headed = map[string][]string{"a": {"src", "d1"}, "b": {"src", "d1", "d2"}}
 			}),
 			want: "a:waiting b:rebuilding", send: "a",
+		},
+		{
+			name: "room on a host that was dead long before is left over from an earlier evacuation",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Services[1].Updated = t0.Add(-time.Hour)
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "")}
+				s.Snapshot.Headed = map[string][]string{"a": {"src", "d1"}}
+			}),
+			want: "a:rebuilding",
+		},
+		{
+			name: "room on a dead host alone says nothing until the scheduler has had its time",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "")}
+				s.Snapshot.Evacuations[0].Created = t0.Add(40 * time.Second)
+				s.Snapshot.Headed = map[string][]string{"a": {"src", "d1"}}
+			}),
+			want: "a:rebuilding",
 		},
 		{
 			name: "accepted with nothing set aside but on the source is not scheduled yet",

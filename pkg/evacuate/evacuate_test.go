@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,7 +35,8 @@ type world struct {
 	// last is what was reported last, most the most in flight at once.
 	last evacuate.Progress
 	most int
-	may  func() error
+	mu   sync.Mutex
+	may  error // why nothing may be sent
 	evac *evacuate.Evacuation
 }
 
@@ -42,7 +44,7 @@ type world struct {
 func simulate(t *testing.T, n int, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, may: func() error { return nil }}
+		w := &world{T: t}
 		w.cloud = novasim.New(novasim.Config{
 			Hosts: []string{dead, "d1", "d2", "d3"}, Instances: []novasim.Batch{{Count: n, Host: dead}},
 			RebuildTime: 5 * time.Second, ScheduleTime: 300 * time.Millisecond, Latency: 50 * time.Millisecond, Now: time.Now,
@@ -63,13 +65,22 @@ func simulate(t *testing.T, n int, test func(w *world)) {
 		policy := evacuate.DefaultPolicy
 		policy.MaxInFlight = 4
 		w.evac = &evacuate.Evacuation{Host: dead, Witness: record.Witness{Gen: 1, Since: time.Now(), Claim: "me/1"}, Nova: w.nova, Policy: policy, Poll: time.Second, Now: time.Now,
-			May: func() error { return w.may() }, Log: logrus.NewEntry(logger),
+			May: func() error { w.mu.Lock(); defer w.mu.Unlock(); return w.may }, Log: logrus.NewEntry(logger),
 			Report: func(p evacuate.Progress) int {
+				w.mu.Lock()
+				defer w.mu.Unlock()
 				w.last, w.most = p, max(w.most, p.InFlight)
 				return p.Failed
 			}}
 		test(w)
 	})
+}
+
+// reported is what the evacuation last said, while it runs.
+func (w *world) reported() evacuate.Progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
 }
 
 func (w *world) must(err error) {
@@ -219,8 +230,8 @@ func TestNoValidHostUntilAHostIsEnabled(t *testing.T) {
 		var back time.Time
 		w.run(func() {
 			time.Sleep(30 * time.Minute)
-			if w.last.Failed != 3 || !strings.Contains(w.last.Wait, "No valid host") {
-				w.Errorf("half an hour without a host: %+v", w.last)
+			if last := w.reported(); last.Failed != 3 || !strings.Contains(last.Wait, "No valid host") {
+				w.Errorf("half an hour without a host: %+v", last)
 			}
 			w.must(w.cloud.AddHost("new"))
 			back = time.Now()
@@ -289,16 +300,18 @@ func TestAnInstanceThatItsUserDeletesIsNotMissed(t *testing.T) {
 
 func TestNothingIsSentWhileTheClusterDoesNotAllowIt(t *testing.T) {
 	simulate(t, 3, func(w *world) {
-		w.may = func() error { return errors.New("this node must not act: its partition has no quorum") }
+		w.may = errors.New("this node must not act: its partition has no quorum")
 		w.run(func() {
 			time.Sleep(10 * time.Minute)
 			if r := w.cloud.Requests(); len(r.Evacuations) > 0 || r.Counts["service"] > 0 {
 				w.Errorf("sent %v", r.Counts)
 			}
-			if !strings.Contains(w.last.Wait, "no quorum") {
-				w.Errorf("waits for %q", w.last.Wait)
+			if last := w.reported(); !strings.Contains(last.Wait, "no quorum") {
+				w.Errorf("waits for %q", last.Wait)
 			}
-			w.may = func() error { return nil }
+			w.mu.Lock()
+			w.may = nil
+			w.mu.Unlock()
 		})
 		w.unharmed(3, 1)
 	})

@@ -1,0 +1,676 @@
+// Package chaos runs the real supervisors and engine through evacuations on which
+// everything goes wrong: on the simulated cloud's state machine, a CIB in memory, a
+// model of Pacemaker, one simulated clock and one seeded source of chance.
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/record"
+	"github.com/nova-evac/nova-evac/pkg/supervisor"
+)
+
+const (
+	controllers = 3
+	// tokenTime is how long Pacemaker takes to notice that a node is gone.
+	tokenTime = 2 * time.Second
+	// monitorTime is how long it takes to notice that a supervisor is.
+	monitorTime = 10 * time.Second
+	// apiTime bounds a request's life inside the API, as it is told to the engine.
+	apiTime = time.Minute
+	// chaosTime is how long things go wrong; endTime when all must be well again.
+	chaosTime = 6 * time.Minute
+	endTime   = 2 * time.Hour
+)
+
+// guards are what keeps from harm. The simulation is worth what it finds when one of
+// them is off.
+type guards struct {
+	noReadBack bool // whatever Nova says, the host is taken for down
+	noTakeover bool // a node that is not fenced yet is taken for dead
+	noLook     bool // what has no answer is sent again at once
+}
+
+// world is one run.
+type world struct {
+	t      testing.TB
+	seed   uint64
+	guards guards
+	began  time.Time
+	cloud  *novasim.Cloud
+	hosts  []string // compute hosts; the first is the one that dies
+
+	mu      sync.Mutex
+	records *cib.Memory
+	nodes   map[string]*node
+	faults  []fault
+	history []map[string]string // the CIB, second by second
+	counter map[string]int
+	trace   []string
+	refused []string // breaches that the cloud does not know of
+	crashes int
+	verbose bool
+}
+
+// node is a controller.
+type node struct {
+	name     string
+	process  *process // nil: none
+	power    bool
+	isolated time.Time   // since when, zero: it is not
+	private  *cib.Memory // its CIB while it is isolated
+	gone     time.Time   // when it lost its power or its cable, for what the others see
+	unclean  bool        // they want to fence it
+	believed bool        // Pacemaker believes that its supervisor runs
+	pending  bool
+}
+
+// process is a supervisor's.
+type process struct {
+	w      *world
+	node   *node
+	id     string
+	stop   context.CancelFunc
+	ended  chan struct{}
+	dead   bool
+	frozen chan struct{} // closed when it goes on; nil: it is not frozen
+}
+
+// fault is trouble with the API for some time.
+type fault struct {
+	kind        string // services, servers, ... or evacuate
+	mode        string
+	from, until time.Time
+	share       float64
+}
+
+var errDead = errors.New("this process is dead")
+
+// chance is a number in [0,1) that depends on the seed and on what it is for, and not
+// on which goroutine asks first.
+func (w *world) chance(about string) float64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %s", w.seed, about)
+	return rand.New(rand.NewPCG(h.Sum64(), w.seed)).Float64()
+}
+
+// nth numbers the events of one kind.
+func (w *world) nth(about string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counter[about]++
+	return fmt.Sprintf("%s #%d", about, w.counter[about])
+}
+
+// pause sleeps, by chance, for between least and most, and for no round time: two
+// events at the same moment could come in any order.
+func (w *world) pause(about string, least, most time.Duration) {
+	d := least + time.Duration(w.chance("pause "+about)*float64(most-least))
+	time.Sleep(d/1000*1000 + time.Duration(w.chance("ns "+about)*1000))
+}
+
+func (w *world) log(format string, args ...any) {
+	line := fmt.Sprintf("%9.3f  ", time.Since(w.began).Seconds()) + fmt.Sprintf(format, args...)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.trace = append(w.trace, line)
+	if w.verbose {
+		fmt.Println(line)
+	}
+}
+
+// ---- what a process sees of the world
+
+// ready waits while a process is frozen, and fails once it is dead.
+func (p *process) ready() error {
+	for {
+		p.w.mu.Lock()
+		dead, frozen := p.dead, p.frozen
+		p.w.mu.Unlock()
+		switch {
+		case dead:
+			return errDead
+		case frozen == nil:
+			return nil
+		}
+		<-frozen
+	}
+}
+
+// ask carries one request to Nova. The request goes its way even when whoever sent it
+// dies: its effect comes, or does not, at its own time.
+func (p *process) ask(ctx context.Context, kind, about string, effect func() error) error {
+	if err := p.ready(); err != nil {
+		return &nova.Error{Op: kind, Kind: nova.ErrNotSent, Message: err.Error()}
+	}
+	w := p.w
+	id := w.nth(p.id + " " + kind + " " + about)
+	w.pause("way "+id, 5*time.Millisecond, 60*time.Millisecond)
+	mode := w.trouble(kind, id)
+	unknown := func(patience time.Duration) error {
+		w.pause("lost "+id, patience, patience+time.Second)
+		return &nova.Error{Op: kind + " " + about, Kind: nova.ErrUnknownOutcome, Message: "the answer was lost"}
+	}
+	switch mode {
+	case "refuse":
+		return &nova.Error{Op: kind + " " + about, Kind: nova.ErrNotSent, Message: "connection refused"}
+	case "503":
+		return &nova.Error{Op: kind + " " + about, Kind: nova.ErrAnswered, Code: 503, Message: "Service Unavailable"}
+	case "500 after":
+		_ = effect()
+		return &nova.Error{Op: kind + " " + about, Kind: nova.ErrAnswered, Code: 500, Message: "Unexpected API Error"}
+	case "lost before":
+		return unknown(0)
+	case "lost after":
+		_ = effect()
+		return unknown(0)
+	case "late":
+		late := make(chan struct{})
+		go func() {
+			w.pause("late "+id, time.Second, apiTime-5*time.Second)
+			_ = effect()
+			close(late)
+		}()
+		return unknown(time.Second)
+	case "slow":
+		w.pause("slow "+id, time.Second, 40*time.Second)
+	}
+	if ctx.Err() != nil {
+		return &nova.Error{Op: kind, Kind: nova.ErrNotSent, Message: "interrupted"}
+	}
+	err := effect()
+	w.pause("back "+id, time.Millisecond, 30*time.Millisecond)
+	if dead := p.ready(); dead != nil {
+		return &nova.Error{Op: kind, Kind: nova.ErrUnknownOutcome, Message: dead.Error()}
+	}
+	return err
+}
+
+// trouble says what befalls a request now.
+func (w *world) trouble(kind, id string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	for n, f := range w.faults {
+		if (f.kind == kind || f.kind == "*") && !now.Before(f.from) && now.Before(f.until) && w.chance(fmt.Sprintf("fault %d %s", n, id)) < f.share {
+			return f.mode
+		}
+	}
+	return ""
+}
+
+// Nova, as a process reaches it.
+func (p *process) direct() novasim.Direct { return novasim.Direct{Cloud: p.w.cloud} }
+
+func (p *process) Skew() time.Duration { return 0 }
+
+func (p *process) Services(ctx context.Context) (services []nova.Service, err error) {
+	err = p.ask(ctx, "services", "", func() (err error) { services, err = p.direct().Services(ctx); return err })
+	if p.w.guards.noReadBack {
+		for n := range services {
+			if !services[n].Up || services[n].Host == p.w.hosts[0] {
+				services[n].ForcedDown, services[n].Enabled, services[n].DisabledReason = true, false, ""
+			}
+		}
+	}
+	return services, err
+}
+
+func (p *process) ForceDown(ctx context.Context, s nova.Service, reason string) error {
+	return p.ask(ctx, "service", s.Host, func() error {
+		p.w.log("%s forces %s down: %s", p.id, s.Host, reason)
+		return p.direct().ForceDown(ctx, s, reason)
+	})
+}
+
+func (p *process) Servers(ctx context.Context, host string) (servers []nova.Server, err error) {
+	err = p.ask(ctx, "servers", host, func() (err error) { servers, err = p.direct().Servers(ctx, host); return err })
+	return servers, err
+}
+
+func (p *process) Evacuations(ctx context.Context, host string, since time.Time) (records []nova.Migration, err error) {
+	err = p.ask(ctx, "migrations", host, func() (err error) { records, err = p.direct().Evacuations(ctx, host, since); return err })
+	return records, err
+}
+
+func (p *process) Destinations(ctx context.Context, id string) (hosts []string, err error) {
+	err = p.ask(ctx, "placement", id, func() (err error) { hosts, err = p.direct().Destinations(ctx, id); return err })
+	return hosts, err
+}
+
+func (p *process) Evacuate(ctx context.Context, id, dest string) error {
+	return p.ask(ctx, "evacuate", id, func() error {
+		source, forced := "", false
+		for _, i := range p.w.cloud.State().Instances {
+			if i.ID == id {
+				source = i.Host
+			}
+		}
+		for _, h := range p.w.cloud.State().Hosts {
+			forced = forced || h.Name == source && h.ForcedDown
+		}
+		err := p.direct().Evacuate(ctx, id, dest)
+		p.w.log("%s evacuates %s from %s to %q: %v", p.id, id[:8], source, dest, err)
+		if err == nil && !forced {
+			p.w.mu.Lock()
+			p.w.refused = append(p.w.refused, fmt.Sprintf("%s was evacuated from %s, which was not forced down", id[:8], source))
+			p.w.mu.Unlock()
+		}
+		return err
+	})
+}
+
+// The CIB, as a process reaches it.
+type records struct{ p *process }
+
+// store is the CIB that the node has: its own copy while it is isolated.
+func (r records) store() *cib.Memory {
+	r.p.w.mu.Lock()
+	defer r.p.w.mu.Unlock()
+	if r.p.node.private != nil {
+		return r.p.node.private
+	}
+	return r.p.w.records
+}
+
+func (r records) access(kind string, do func(*cib.Memory) error) error {
+	p := r.p
+	if err := p.ready(); err != nil {
+		return fmt.Errorf("%w: %w", cib.ErrUnavailable, err)
+	}
+	id := p.w.nth(p.id + " cib " + kind)
+	p.w.pause(id, time.Millisecond, 30*time.Millisecond)
+	if err := p.ready(); err != nil {
+		return fmt.Errorf("%w: %w", cib.ErrUnavailable, err)
+	}
+	mode := p.w.trouble("cib", id)
+	if mode == "fail" {
+		return fmt.Errorf("%w: cibadmin timed out", cib.ErrUnavailable)
+	}
+	err := do(r.store())
+	if mode == "unacknowledged" {
+		return fmt.Errorf("%w: cibadmin timed out", cib.ErrUnavailable)
+	}
+	return err
+}
+
+func (r records) Query(ctx context.Context) (all []cib.Stored, err error) {
+	err = r.access("query", func(m *cib.Memory) (err error) { all, err = m.Query(ctx); return err })
+	return all, err
+}
+
+func (r records) Create(ctx context.Context, rec record.Record) (s cib.Stored, err error) {
+	err = r.access("create", func(m *cib.Memory) (err error) { s, err = m.Create(ctx, rec); return err })
+	r.p.w.log("%s creates %s %s: %v", r.p.id, rec.Host, rec.Encode(), err)
+	return s, err
+}
+
+func (r records) Replace(ctx context.Context, old cib.Stored, rec record.Record) (s cib.Stored, err error) {
+	err = r.access("replace", func(m *cib.Memory) (err error) { s, err = m.Replace(ctx, old, rec); return err })
+	r.p.w.log("%s writes %s %s: %v", r.p.id, rec.Host, rec.Encode(), err)
+	return s, err
+}
+
+func (r records) Subscribe(ctx context.Context) <-chan cib.Update { return r.store().Subscribe(ctx) }
+
+// View is the cluster, as this process's node sees it.
+func (p *process) View(context.Context) (cluster.View, error) {
+	if err := p.ready(); err != nil {
+		return cluster.View{}, err
+	}
+	w := p.w
+	w.pause(w.nth(p.id+" view"), time.Millisecond, 30*time.Millisecond)
+	if err := p.ready(); err != nil {
+		return cluster.View{}, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v := cluster.View{Nodes: map[string]cluster.Node{}, Supervisors: map[string]bool{}}
+	now, with := time.Now(), 0
+	noticed := func(since time.Time) bool { return !since.IsZero() && now.Sub(since) > tokenTime }
+	alone := noticed(p.node.isolated)
+	for _, n := range w.nodes {
+		switch {
+		case n == p.node:
+			v.Nodes[n.name] = cluster.Node{Online: true}
+			with++
+		case alone, noticed(n.isolated), noticed(n.gone):
+			v.Nodes[n.name] = cluster.Node{Unclean: n.unclean || alone}
+			if w.guards.noTakeover {
+				v.Nodes[n.name] = cluster.Node{}
+			}
+		default:
+			v.Nodes[n.name] = cluster.Node{Online: true, Pending: n.pending}
+			with++
+		}
+		if n.believed {
+			v.Supervisors[n.name] = true
+		}
+	}
+	v.Quorum = with > controllers/2
+	return v, nil
+}
+
+// ---- Pacemaker
+
+// start has Pacemaker start a supervisor on a node.
+func (w *world) start(n *node) {
+	w.mu.Lock()
+	if !n.power || n.process != nil {
+		w.mu.Unlock()
+		return
+	}
+	w.counter["process"]++
+	p := &process{w: w, node: n, id: fmt.Sprintf("%s/%d", n.name, w.counter["process"]), ended: make(chan struct{})}
+	n.process, n.believed, n.pending = p, true, false
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	w.mu.Unlock()
+	policy := evacuate.Policy{MaxInFlight: 4, APITime: apiTime, RetryMin: 5 * time.Second, RetryMax: time.Minute}
+	if w.guards.noLook {
+		policy.APITime = 0
+	}
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	logger.AddHook(hook{w, p.id})
+	s := supervisor.New(supervisor.Options{Owner: n.name, Records: records{p}, Members: p, Nova: p, Policy: policy, Now: time.Now, Log: logrus.NewEntry(logger)})
+	w.log("%s starts", p.id)
+	go func() { defer close(p.ended); _ = s.Run(ctx) }()
+}
+
+// hook puts what a supervisor logs into the trace.
+type hook struct {
+	w  *world
+	id string
+}
+
+func (hook) Levels() []logrus.Level { return logrus.AllLevels }
+func (h hook) Fire(e *logrus.Entry) error {
+	h.w.log("%s says: %s %v", h.id, e.Message, e.Data["host"])
+	return nil
+}
+
+// kill ends a process as SIGKILL does, or the loss of power.
+func (w *world) kill(n *node) {
+	w.mu.Lock()
+	p := n.process
+	n.process = nil
+	if p != nil {
+		w.crashes++
+		p.dead = true
+		if p.frozen != nil {
+			close(p.frozen)
+			p.frozen = nil
+		}
+	}
+	w.mu.Unlock()
+	if p != nil {
+		w.log("%s is killed", p.id)
+		p.stop()
+		<-p.ended // what it still does reaches nobody
+	}
+}
+
+// powerOff is the loss of power of a node, or its fencing.
+func (w *world) powerOff(n *node) {
+	w.mu.Lock()
+	if n.gone.IsZero() {
+		n.gone = time.Now()
+	}
+	n.power, n.unclean = false, n.unclean || n.isolated.IsZero()
+	w.mu.Unlock()
+	w.log("%s loses its power", n.name)
+	w.kill(n)
+}
+
+// quorate answers whether enough nodes are together to fence one.
+func (w *world) quorate() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	with := 0
+	for _, n := range w.nodes {
+		if n.power && n.isolated.IsZero() {
+			with++
+		}
+	}
+	return with > controllers/2
+}
+
+// fence waits until the others can fence a node, does it, and has it return.
+func (w *world) fence(about string, n *node) {
+	w.pause("fence "+about, 4*time.Second, 25*time.Second)
+	for !w.quorate() {
+		if time.Since(w.began) > chaosTime {
+			break // somebody came and switched everything on
+		}
+		time.Sleep(time.Second + time.Duration(w.chance("wait "+about)*1e6))
+	}
+	w.powerOff(n)
+	w.mu.Lock()
+	n.unclean, n.believed, n.private, n.isolated = false, false, nil, time.Time{}
+	w.mu.Unlock()
+	w.log("%s is fenced", n.name)
+	w.pause("boot "+about, 5*time.Second, 90*time.Second)
+	w.mu.Lock()
+	n.power, n.gone, n.pending = true, time.Time{}, true
+	w.mu.Unlock()
+	w.log("%s joins", n.name)
+	w.pause("join "+about, time.Second, 5*time.Second)
+	w.start(n)
+}
+
+// ---- what goes wrong
+
+// strike is one kind of trouble, by chance.
+func (w *world) strike(about string) {
+	names := []string{"ctl1", "ctl2", "ctl3"}
+	n := w.nodes[names[int(w.chance("node "+about)*controllers)]]
+	w.mu.Lock()
+	healthy := n.power && n.isolated.IsZero() && n.process != nil && n.process.frozen == nil
+	p := n.process
+	w.mu.Unlock()
+	dest := w.hosts[1+int(w.chance("dest "+about)*float64(len(w.hosts)-1))]
+	kind := int(w.chance("kind "+about) * 16)
+	if kind < 6 && !healthy {
+		return
+	}
+	switch kind {
+	case 0, 1: // the process dies; Pacemaker finds out and starts another one
+		w.kill(n)
+		w.pause("monitor "+about, 100*time.Millisecond, monitorTime)
+		w.mu.Lock()
+		n.believed = false
+		w.mu.Unlock()
+		w.pause("restart "+about, 100*time.Millisecond, 3*time.Second)
+		w.start(n)
+	case 2: // power
+		w.powerOff(n)
+		w.fence(about, n)
+	case 3: // cable: the node is on, reaches Nova, and is fenced
+		w.log("%s is isolated", n.name)
+		w.mu.Lock()
+		n.isolated, n.private, n.unclean = time.Now(), &cib.Memory{}, true
+		n.private.Restore(w.records.Copy())
+		w.mu.Unlock()
+		w.fence(about, n)
+	case 4: // SIGSTOP: it goes on, or monitor fails and it is killed
+		w.log("%s is frozen", p.id)
+		frozen := make(chan struct{})
+		w.mu.Lock()
+		p.frozen = frozen
+		w.mu.Unlock()
+		w.pause("frozen "+about, time.Second, 2*monitorTime)
+		if w.chance("thaw "+about) < 0.5 {
+			w.log("%s goes on", p.id)
+			w.mu.Lock()
+			if p.frozen == frozen {
+				p.frozen = nil
+				close(frozen)
+			}
+			w.mu.Unlock()
+			return
+		}
+		w.kill(n)
+		w.mu.Lock()
+		n.believed = false
+		w.mu.Unlock()
+		w.pause("restart "+about, 100*time.Millisecond, 3*time.Second)
+		w.start(n)
+	case 5: // a stop in good order, and a start
+		w.mu.Lock()
+		n.process = nil
+		w.mu.Unlock()
+		w.log("%s is stopped", p.id)
+		p.stop()
+		<-p.ended
+		w.mu.Lock()
+		n.believed = false
+		w.mu.Unlock()
+		w.pause("restart "+about, 100*time.Millisecond, 20*time.Second)
+		w.start(n)
+	case 6, 7, 8: // the API
+		kinds := []string{"*", "services", "service", "servers", "migrations", "evacuate", "evacuate", "evacuate"}
+		modes := []string{"refuse", "503", "500 after", "lost before", "lost after", "late", "late", "slow"}
+		w.trouble2(about, kinds[int(w.chance("fkind "+about)*8)], modes[int(w.chance("fmode "+about)*8)])
+	case 9: // the CIB
+		w.trouble2(about, "cib", []string{"fail", "unacknowledged"}[int(w.chance("fmode "+about)*2)])
+	case 10: // the CIB goes back in time
+		w.rewind(about)
+	case 11, 12: // a destination dies, is fenced, and evacuated
+		if dest != w.hosts[len(w.hosts)-1] { // one has to be left
+			w.hostDies(about, dest)
+		}
+	case 13: // rebuilds fail there for a while
+		message := "No space left on device"
+		_ = w.cloud.ChangeHost(dest, novasim.HostChange{Fail: &message, FailCount: 1 + int(w.chance("fails "+about)*5)})
+	case 14: // no valid host for a while
+		full, free := 1, 0
+		for _, h := range w.hosts[1:] {
+			_ = w.cloud.ChangeHost(h, novasim.HostChange{Capacity: &full})
+		}
+		w.pause("full "+about, 5*time.Second, 60*time.Second)
+		for _, h := range w.hosts[1:] {
+			_ = w.cloud.ChangeHost(h, novasim.HostChange{Capacity: &free})
+		}
+	case 15: // the host is powered on and dies again
+		_, _, _ = cib.NoteBack(context.Background(), w.records, w.hosts[0], time.Now())
+		_ = w.cloud.ChangeHost(w.hosts[0], novasim.HostChange{Power: "on", Compute: "held"})
+		w.pause("again "+about, time.Second, 30*time.Second)
+		w.hostDies(about, w.hosts[0])
+	}
+}
+
+// trouble2 makes trouble with the API or the CIB for some time.
+func (w *world) trouble2(about, kind, mode string) {
+	w.log("trouble with %s: %s", kind, mode)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lasts := time.Duration(float64(2*time.Second) + w.chance("lasts "+about)*float64(time.Minute))
+	w.faults = append(w.faults, fault{kind, mode, time.Now(), time.Now().Add(lasts), 0.2 + 0.8*w.chance("share "+about)})
+}
+
+// rewind has the CIB lose its last writes, or all. What neither Nova nor an owner
+// that lives knows of is never lost: nobody could bring it back.
+func (w *world) rewind(about string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.history) == 0 {
+		return
+	}
+	back := int(w.chance("back "+about) * 20)
+	was := w.history[max(len(w.history)-1-back, 0)]
+	if w.chance("all "+about) < 0.3 {
+		was = nil
+	}
+	known := map[string]int{}
+	for _, h := range w.cloud.State().Hosts {
+		if found, ours := record.ParseReason(h.DisabledReason); ours && h.ForcedDown {
+			known[h.Name] = found.Gen
+		}
+	}
+	all, _ := w.records.Query(context.Background())
+	for _, r := range all {
+		if was[r.Host] != "" {
+			if old, err := record.Parse(r.Host, was[r.Host]); err == nil && old.Gen == r.Gen {
+				continue
+			}
+		}
+		if known[r.Host] < r.Gen {
+			return
+		}
+	}
+	w.records.Restore(was)
+	w.trace = append(w.trace, fmt.Sprintf("%9.3f  the CIB goes back %d s, or loses all: %v", time.Since(w.began).Seconds(), back, was))
+}
+
+// hostDies is the death of a compute host, its fencing, and the hook.
+func (w *world) hostDies(about, host string) {
+	w.log("%s dies", host)
+	_ = w.cloud.ChangeHost(host, novasim.HostChange{Power: "off"})
+	w.pause("dead "+about, 2*time.Second, 15*time.Second)
+	var s cib.Stored
+	for range 1 + int(w.chance("hooks "+about)*2.5) { // a fencing may be repeated
+		var err error
+		if s, _, err = cib.NoteFenced(context.Background(), w.records, host, "", time.Now()); err != nil {
+			w.t.Error(err)
+		}
+		w.pause("hook "+about, 10*time.Millisecond, 100*time.Millisecond)
+	}
+	w.log("the hook records %s %s", host, s.Encode())
+	if w.chance("told "+about) < 0.7 {
+		services, _ := novasim.Direct{Cloud: w.cloud}.Services(context.Background())
+		at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
+		reason := s.Witness().Reason()
+		if !services[at].ForcedDown || nova.MayDisable(services[at], reason) {
+			_ = novasim.Direct{Cloud: w.cloud}.ForceDown(context.Background(), services[at], reason)
+		}
+	}
+}
+
+// ---- the end
+
+// settled answers whether all is well, and if not, what is missing.
+func (w *world) settled() string {
+	all, err := w.records.Query(context.Background())
+	if err != nil {
+		return err.Error()
+	}
+	var missing []string
+	for _, r := range all {
+		if r.Err != nil || r.Unfinished() {
+			missing = append(missing, r.Host+": "+r.Encode())
+		}
+	}
+	recorded := map[string]bool{}
+	for _, r := range all {
+		recorded[r.Host] = true
+	}
+	for _, i := range w.cloud.State().Instances {
+		if i.Condition != "running" && !i.Deleted && !w.reasoned(i, recorded) {
+			missing = append(missing, fmt.Sprintf("instance %s of %s is %s (%s %s)", i.ID[:8], i.Host, i.Condition, i.VMState, i.TaskState))
+		}
+	}
+	return strings.Join(missing, "\n")
+}
+
+// reasoned: an instance that Nova does not evacuate stays, and its host's record says so.
+func (w *world) reasoned(i novasim.InstanceState, recorded map[string]bool) bool {
+	return i.VMState == "paused" && recorded[i.Host]
+}
