@@ -24,14 +24,14 @@ part "staticcheck" go tool staticcheck ./...
 part "one static binary" static
 # The race detector is the one thing that needs cgo and a C compiler.
 if command -v gcc >/dev/null; then
-    part "unit and simulation, with the race detector" env CGO_ENABLED=1 go test -race ./pkg/... ./cmd/...
+    part "unit and simulation, with the race detector" env CGO_ENABLED=1 go test -race ./pkg/... ./cmd/... ./test/chaos
 else
     leave "the race detector: there is no gcc"
-    part "unit and simulation" go test ./pkg/... ./cmd/...
+    part "unit and simulation" go test ./pkg/... ./cmd/... ./test/chaos
 fi
 part "demo" make --no-print-directory demo
 if [ "$(id -u)" = 0 ]; then
-    part "the real cluster and the real Nova" go test -count=1 -timeout 30m -v ./test/...
+    part "the real cluster and the real Nova" go test -count=1 -timeout 30m -v ./test/e2e
 else
     leave "the real cluster and the real Nova: they need root"
 fi

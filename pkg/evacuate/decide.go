@@ -231,7 +231,7 @@ func Decide(s Situation, p Policy) Plan {
 		if i.State == Waiting && len(history[server.ID]) == 0 {
 			fresh = append(fresh, len(plan.Instances))
 		}
-		if i.State == Rebuilding && i.Dest == "" && asksWhere(s, usable) {
+		if i.State == Rebuilding && undecided(server, s) && asksWhere(s, usable) {
 			plan.Ask = append(plan.Ask, i.ID)
 		}
 		plan.Instances = append(plan.Instances, i)
@@ -482,7 +482,9 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 	}
 	switch {
 	case m.Dest != "":
-		return !dead(m.Dest, services)
+		// Accepted with a destination is one that was asked for by name: the scheduler
+		// has still to look whether it lives.
+		return !dead(m.Dest, services) || m.Status == "accepted" && s.novaAge(m) < staleAccepted
 	case headedForDead(m, s, services):
 		return false
 	}
@@ -530,6 +532,16 @@ func headedForDead(m nova.Migration, s Situation, services map[string]nova.Servi
 		others++
 	}
 	return others > 0
+}
+
+// undecided answers whether a record of the instance is open and names no
+// destination. Another one may name one all the same: of two evacuations the later
+// one's destination claims the earlier one's record (nova/db/main/api.py,
+// migration_get_by_instance_and_status takes the first that is accepted).
+func undecided(server nova.Server, s Situation) bool {
+	return slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
+		return m.Instance == server.ID && m.Source == s.Host && m.Status == "accepted" && m.Dest == ""
+	})
 }
 
 // asksWhere: the destination matters only when a host died since.

@@ -89,6 +89,9 @@ const (
 	// idlePoll is the pause between two looks while all that is left waits for its
 	// pause to end: new capacity must be noticed within seconds.
 	idlePoll = 3 * time.Second
+	// longestRebuild is how far back evacuations are looked for that were begun before
+	// this fencing, by hand or for an earlier one, and may still be under way.
+	longestRebuild = 24 * time.Hour
 	// maxTrouble is the longest pause between two looks that fail.
 	maxTrouble = 10 * time.Second
 	// drain is how long an evacuation that is stopped waits for the answers to what
@@ -219,9 +222,7 @@ func (e *Evacuation) look(ctx context.Context) (Snapshot, error) {
 		return s, err
 	}
 	e.novaHost = service.Host
-	// Without a minute's margin an evacuation that was begun by hand just before the
-	// fencing would not be seen.
-	since := e.Witness.Since.Add(e.Nova.Skew() - time.Minute)
+	since := e.Witness.Since.Add(e.Nova.Skew() - longestRebuild)
 	if s.Evacuations, err = e.Nova.Evacuations(ctx, e.novaHost, since); err != nil {
 		return s, err
 	}

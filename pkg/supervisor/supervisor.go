@@ -251,6 +251,12 @@ func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.Vi
 		s.Log.WithField("host", r.Host).Warn(err)
 		return
 	}
+	// A write that the cluster was about to carry out when it fell apart is carried out
+	// in each part. Only who has quorum afterwards has the claim.
+	if after, err := s.Members.View(ctx); err != nil || !after.Quorum {
+		s.refuse(ctx, "quorum was lost while it claimed a host")
+		return
+	}
 	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, why, cmp.Or(r.Owner, "none"))
 	w := newWorker(s, claimed, r.Claim)
 	s.mu.Lock()

@@ -76,7 +76,7 @@ func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 		troubles.Wait()
 		w.log("the chaos is over")
 		calm, missing := time.Now(), ""
-		for missing = w.settled(); missing != "" && time.Since(calm) < endTime; missing = w.settled() {
+		for missing = w.settled(); missing != "" && time.Since(calm) < endTime && g == (guards{}); missing = w.settled() {
 			time.Sleep(time.Second)
 		}
 		o.recovery = time.Since(calm)
@@ -84,13 +84,24 @@ func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 			o.breaches = append(o.breaches, fmt.Sprintf("%s: %s: %s", b.Kind, b.Instance[:8], b.What))
 		}
 		o.breaches = append(o.breaches, w.refused...)
-		if missing != "" {
+		if missing != "" && g == (guards{}) {
 			o.breaches = append(o.breaches, fmt.Sprintf("not finished %v after the chaos: %s", endTime, missing))
+			for _, h := range w.hosts {
+				records, _ := novasim.Direct{Cloud: w.cloud}.Evacuations(t.Context(), h, time.Time{})
+				for _, m := range records {
+					if m.Source == h {
+						w.log("record %d of %s: %s, %s to %s, created %s", m.ID, m.Instance[:8], m.Status, m.Source, m.Dest, m.Created.Format(time.TimeOnly))
+					}
+				}
+			}
+			for _, h := range w.cloud.State().Hosts {
+				w.log("%+v", h)
+			}
 		}
+		o.crashes, o.trace = w.crashes, slices.Clone(w.trace)
 		for _, n := range w.nodes {
 			w.kill(n)
 		}
-		o.crashes, o.trace = w.crashes, w.trace
 	})
 	return o
 }

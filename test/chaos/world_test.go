@@ -44,7 +44,7 @@ const (
 // them is off.
 type guards struct {
 	noReadBack bool // whatever Nova says, the host is taken for down
-	noTakeover bool // a node that is not fenced yet is taken for dead
+	noTakeover bool // nobody heeds who owns a host, in the record or in Nova
 	noLook     bool // what has no answer is sent again at once
 }
 
@@ -230,6 +230,11 @@ func (p *process) Services(ctx context.Context) (services []nova.Service, err er
 			}
 		}
 	}
+	for n, s := range services {
+		if found, ours := record.ParseReason(s.DisabledReason); p.w.guards.noTakeover && ours && found.Claim != "" {
+			services[n].DisabledReason = ""
+		}
+	}
 	return services, err
 }
 
@@ -295,6 +300,9 @@ func (r records) access(kind string, do func(*cib.Memory) error) error {
 	if err := p.ready(); err != nil {
 		return fmt.Errorf("%w: %w", cib.ErrUnavailable, err)
 	}
+	if kind != "query" {
+		p.w.together()
+	}
 	id := p.w.nth(p.id + " cib " + kind)
 	p.w.pause(id, time.Millisecond, 30*time.Millisecond)
 	if err := p.ready(); err != nil {
@@ -311,8 +319,34 @@ func (r records) access(kind string, do func(*cib.Memory) error) error {
 	return err
 }
 
+// together waits while Corosync has lost its token and has not formed a new
+// membership: no write is delivered meanwhile, and afterwards each part has it.
+func (w *world) together() {
+	for {
+		w.mu.Lock()
+		left := time.Duration(0)
+		for _, n := range w.nodes {
+			for _, since := range []time.Time{n.isolated, n.gone} {
+				if !since.IsZero() {
+					left = max(left, tokenTime-time.Since(since))
+				}
+			}
+		}
+		w.mu.Unlock()
+		if left <= 0 {
+			return
+		}
+		time.Sleep(left)
+	}
+}
+
 func (r records) Query(ctx context.Context) (all []cib.Stored, err error) {
 	err = r.access("query", func(m *cib.Memory) (err error) { all, err = m.Query(ctx); return err })
+	for n := range all {
+		if r.p.w.guards.noTakeover && all[n].Owner != r.p.node.name {
+			all[n].Owner = ""
+		}
+	}
 	return all, err
 }
 
@@ -353,9 +387,6 @@ func (p *process) View(context.Context) (cluster.View, error) {
 			with++
 		case alone, noticed(n.isolated), noticed(n.gone):
 			v.Nodes[n.name] = cluster.Node{Unclean: n.unclean || alone}
-			if w.guards.noTakeover {
-				v.Nodes[n.name] = cluster.Node{}
-			}
 		default:
 			v.Nodes[n.name] = cluster.Node{Online: true, Pending: n.pending}
 			with++

@@ -9,7 +9,7 @@ mkdir -p "$CACHE"
 # From nova, keystone and placement only the python3-* packages: they carry the
 # programs, ask no question and start nothing. resource-agents has ocf-tester.
 PKGS="pacemaker corosync crmsh pcs pacemaker-cli-utils pacemaker-resource-agents resource-agents fence-agents
-      iproute2 iputils-ping procps util-linux libxml2-utils xsltproc python3 jq curl file
+      iproute2 iputils-ping procps util-linux libxml2-utils xsltproc python3 jq curl binutils gcc libc6-dev
       python3-nova python3-keystone python3-placement mariadb-server-core mariadb-client-core
       rabbitmq-server uwsgi-core uwsgi-plugin-python3"
 pol=/usr/sbin/policy-rc.d ours=
