@@ -152,6 +152,8 @@ type Instance struct {
 	Why string
 	// Dest is where it is being rebuilt, if known.
 	Dest string
+	// Began is when, by Nova's clock; zero where it is not being rebuilt.
+	Began time.Time
 }
 
 // Plan is what to do now, and what to say.
@@ -204,6 +206,11 @@ const clockMargin = 3 * time.Second
 // while its instance has no task, belongs to a request that came to nothing: Nova
 // sets the task before it makes the record (nova/compute/api.py, evacuate).
 const staleAccepted = 30 * time.Second
+
+// longRebuild is from when on a rebuild is named with what an operator can do: one
+// whose destination's nova-compute was restarted in the middle goes on for ever in
+// Nova, and nothing in its API tells it from one that copies a big disk.
+const longRebuild = 20 * time.Minute
 
 // heartbeatLife is how long the scheduler may still choose a host that has fallen
 // silent: Nova's service_down_time, by default a minute, and some more.
@@ -417,6 +424,9 @@ func judge(server nova.Server, history []nova.Migration, services map[string]nov
 	}
 	if where, why := underway(server, history, services, s); where {
 		i.Dest = dest(history)
+		if len(history) > 0 {
+			i.Began = history[0].Created
+		}
 		return is(Rebuilding, why)
 	}
 	if tried && !shown && s.Now.Before(a.UnknownUntil) {
@@ -468,19 +478,17 @@ func underway(server nova.Server, history []nova.Migration, services map[string]
 
 // goesOn answers whether the evacuation of one record may still come to something.
 func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Service, s Situation) bool {
-	switch m.Status {
-	case "accepted", "pre-migrating":
-	case "completed":
-		// The source's nova-compute was started, and marked all its evacuations so,
-		// also those that a destination is working on (nova/compute/manager.py,
-		// _destroy_evacuated_instances). Over is it only when the instance says so.
-		if server.TaskState == "" && server.VMState == "error" {
-			return false
-		}
-	default:
+	// Completed may be one that a destination is working on: the source's nova-compute
+	// was started, and marked all its evacuations so (nova/compute/manager.py,
+	// _destroy_evacuated_instances).
+	if m.Status != "accepted" && m.Status != "pre-migrating" && m.Status != "completed" {
 		return false
 	}
 	switch {
+	case server.TaskState == "" && server.VMState == "error":
+		// Nova clears the task and says error when a rebuild has failed; an operator
+		// does, with os-resetState, to say that one is stuck.
+		return false
 	case m.Dest != "":
 		// Accepted with a destination is one that was asked for by name: the scheduler
 		// has still to look whether it lives.
@@ -624,11 +632,15 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 		parts = append(parts, "somebody to force the host down again: its forced_down was cleared while instances were left on it")
 	}
 	where := map[string]int{}
+	var oldest Instance
 	for _, i := range plan.Instances {
 		a := s.Attempts[i.ID]
 		switch i.State {
 		case Rebuilding:
 			where[cmp.Or(i.Dest, "a destination to be chosen")]++
+			if oldest.ID == "" || i.Began.Before(oldest.Began) {
+				oldest = i
+			}
 		case Failed:
 			sooner(a.NotBefore)
 		case Doubtful:
@@ -642,6 +654,10 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 		}
 		slices.Sort(on)
 		parts = append(parts, fmt.Sprintf("%d rebuilding (%s)", plan.Count(Rebuilding), strings.Join(on, ", ")))
+	}
+	if took := s.Now.Add(s.Skew).Sub(oldest.Began); !oldest.Began.IsZero() && took > longRebuild {
+		parts = append(parts, fmt.Sprintf("%s for %s: if nova-compute of %s was restarted since, it is stuck, and 'openstack server set --state error %s' has it sent again",
+			cmp.Or(oldest.Name, oldest.ID), took.Round(time.Minute), cmp.Or(oldest.Dest, "its destination"), oldest.ID))
 	}
 	if n := plan.Count(Sent) + len(plan.Send); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d sent", n))

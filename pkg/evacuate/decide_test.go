@@ -211,6 +211,27 @@ func TestDecide(t *testing.T) {
 			want: "a:waiting b:rebuilding", send: "a",
 		},
 		{
+			name: "a rebuild that its operator has reset is sent again",
+			s: at(func(s *Situation) {
+				a := server("a")
+				a.VMState = "error"
+				s.Snapshot.Servers = []nova.Server{a}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
+			}),
+			want: "a:waiting", send: "a",
+		},
+		{
+			name: "a rebuild that takes long is named, with what to do if it is stuck",
+			s: at(func(s *Situation) {
+				s.Now = t0.Add(2 * time.Hour)
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1"), evacuation(2, "b", "pre-migrating", "d2")}
+				s.Snapshot.Evacuations[1].Created = t0.Add(time.Hour)
+			}),
+			want: "a:rebuilding b:rebuilding",
+			wait: "vm-a for 2h0m0s: if nova-compute of d1 was restarted since, it is stuck, and 'openstack server set --state error a'",
+		},
+		{
 			name: "one that merely does not answer is waited for",
 			s: at(func(s *Situation) {
 				s.Snapshot.Services[1].Up = false
