@@ -163,6 +163,8 @@ type Plan struct {
 	ForceDown bool
 	// Service is the host's nova-compute, as read.
 	Service nova.Service
+	// Sending is true where more may be sent as slots become free.
+	Sending bool
 	// Send holds the evacuations to send now, in order.
 	Send []Send
 	// Ask holds instances whose destination only placement can tell.
@@ -266,7 +268,8 @@ func Decide(s Situation, p Policy) Plan {
 	// An operator's own disable stands in the place of our reason, and stays.
 	told := service.ForcedDown && !nova.MayDisable(service, s.Reason)
 	plan.ForceDown = !told && !s.WasDown
-	if service.ForcedDown && !plan.ForceDown && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded() {
+	plan.Sending = service.ForcedDown && !plan.ForceDown && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded()
+	if plan.Sending {
 		for _, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
 				plan.Send = append(plan.Send, Send{i.ID, elsewhere(history[i.ID], plan, s)})

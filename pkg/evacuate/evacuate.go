@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -22,6 +24,7 @@ type Nova interface {
 	Services(ctx context.Context) ([]nova.Service, error)
 	ForceDown(ctx context.Context, service nova.Service, reason string) error
 	Servers(ctx context.Context, host string) ([]nova.Server, error)
+	Rebuilding(ctx context.Context, host string) ([]string, error)
 	Evacuations(ctx context.Context, host string, since time.Time) ([]nova.Migration, error)
 	Evacuate(ctx context.Context, id, dest string) error
 	Destinations(ctx context.Context, id string) ([]string, error)
@@ -49,8 +52,9 @@ type Evacuation struct {
 
 	Nova   Nova
 	Policy Policy
-	// Poll is the pause between two looks at Nova while something is under way.
-	Poll time.Duration
+	// Poll is the least pause between two looks at Nova while something is under way.
+	// It is asked for each pause: whoever carries many hosts at once looks less often.
+	Poll func() time.Duration
 	// Now is the clock.
 	Now func() time.Time
 	// May is asked before every request that changes something; an error holds it
@@ -77,6 +81,14 @@ type Evacuation struct {
 	trusted    bool // the witness in Nova was looked at
 	complained string
 	last       Progress
+
+	// What the last look left to the glances after it, see glide.
+	queue    []Send
+	inFlight map[string]bool
+	newest   map[string]int
+	refused  bool
+	sentAt   map[string]time.Time
+	typical  time.Duration // how long a rebuild takes, smoothed
 }
 
 type answer struct {
@@ -118,7 +130,7 @@ func (e *SupersededError) Error() string {
 // Run returns nil when nothing is left to evacuate. Otherwise it goes on until ctx
 // ends: a host is never given up.
 func (e *Evacuation) Run(ctx context.Context) error {
-	e.attempts = map[string]Attempt{}
+	e.attempts, e.sentAt = map[string]Attempt{}, map[string]time.Time{}
 	e.answers = make(chan answer, e.Policy.MaxInFlight)
 	if e.Doubt > 0 {
 		e.doubtUntil = e.Now().Add(e.Policy.APITime)
@@ -135,12 +147,15 @@ func (e *Evacuation) Run(ctx context.Context) error {
 		case settled:
 			return nil
 		case err != nil:
-			pause = min(e.Poll<<min(trouble, 8), maxTrouble)
+			pause = max(min(e.Poll()<<min(trouble, 8), maxTrouble), e.Poll())
 			trouble++
 			e.complain(err)
 		default:
 			trouble = 0
 			e.complain(nil)
+			if len(e.queue) > 0 {
+				pause = e.glide(ctx, pause)
+			}
 		}
 		if !e.wait(ctx, pause) {
 			return e.stopped(ctx)
@@ -178,10 +193,12 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		plan = Decide(s, e.Policy)
 	}
 	e.wasDown = e.wasDown || plan.Service.ForcedDown && !plan.ForceDown
-	if err := e.act(ctx, plan, history(s)); err != nil {
+	e.newest = newest(s)
+	if err := e.act(ctx, plan); err != nil {
 		return 0, false, err
 	}
 	e.report(plan)
+	e.enqueue(plan)
 	if plan.ForceDown && !e.told {
 		e.told = true
 		return 0, false, nil // read back at once
@@ -260,7 +277,7 @@ func (e *Evacuation) retryOnNewCapacity(services []nova.Service) {
 	e.usable = usable
 }
 
-func history(s Situation) map[string]int {
+func newest(s Situation) map[string]int {
 	newest := map[string]int{}
 	for _, m := range s.Snapshot.Evacuations {
 		newest[m.Instance] = max(newest[m.Instance], m.ID)
@@ -269,7 +286,7 @@ func history(s Situation) map[string]int {
 }
 
 // act tells Nova that the host is down, or sends what is to be sent.
-func (e *Evacuation) act(ctx context.Context, plan Plan, newest map[string]int) error {
+func (e *Evacuation) act(ctx context.Context, plan Plan) error {
 	if !plan.ForceDown && len(plan.Send) == 0 {
 		return nil
 	}
@@ -284,16 +301,17 @@ func (e *Evacuation) act(ctx context.Context, plan Plan, newest map[string]int) 
 		if err := e.May(); err != nil {
 			return err
 		}
-		e.send(ctx, send, newest[send.ID])
+		e.send(ctx, send)
 	}
 	return nil
 }
 
 // send posts one evacuation in the background. The request outlives ctx: one that
 // is on its way is never abandoned before its answer or its own time limit.
-func (e *Evacuation) send(ctx context.Context, send Send, lastRecord int) {
+func (e *Evacuation) send(ctx context.Context, send Send) {
 	a := e.attempts[send.ID]
-	e.attempts[send.ID] = Attempt{Pending: true, LastRecord: lastRecord, Failures: a.Failures}
+	e.attempts[send.ID] = Attempt{Pending: true, LastRecord: e.newest[send.ID], Failures: a.Failures}
+	e.sentAt[send.ID] = e.Now()
 	e.pending++
 	go func() {
 		err := e.Nova.Evacuate(context.WithoutCancel(ctx), send.ID, send.Dest)
@@ -314,6 +332,7 @@ func (e *Evacuation) answered(got answer) {
 		return
 	}
 	a.Err = reason(got.err)
+	e.refused = true
 	switch {
 	case errors.Is(got.err, nova.ErrUnknownOutcome):
 		a.UnknownUntil = now.Add(e.Policy.APITime)
@@ -380,14 +399,96 @@ func (e *Evacuation) complain(err error) {
 // pause is how long to wait before the next look. A look that takes long is not
 // repeated at once: a big host must not keep nova-api busy with lists.
 func (e *Evacuation) pause(plan Plan, took time.Duration) time.Duration {
-	pause := max(e.Poll, took)
+	pause := max(e.Poll(), took)
 	if e.pending == 0 && plan.Count(Sent, Rebuilding) == 0 && len(plan.Send) == 0 {
 		pause = max(pause, idlePoll)
 	}
 	if !plan.Until.IsZero() {
-		pause = min(pause, max(plan.Until.Sub(e.Now()), e.Poll))
+		pause = min(pause, max(plan.Until.Sub(e.Now()), e.Poll()))
 	}
 	return pause
+}
+
+// enqueue leaves to the glances what waits for a slot.
+func (e *Evacuation) enqueue(plan Plan) {
+	e.queue, e.inFlight, e.refused = nil, map[string]bool{}, false
+	sending := map[string]bool{}
+	for _, send := range plan.Send {
+		sending[send.ID], e.inFlight[send.ID] = true, true
+	}
+	for id, a := range e.attempts {
+		if a.Pending || e.Now().Before(a.UnknownUntil) {
+			e.inFlight[id] = true
+		}
+	}
+	for _, i := range plan.Instances {
+		switch {
+		case i.State == Sent, i.State == Rebuilding:
+			e.inFlight[i.ID] = true
+		case i.State == Waiting && !sending[i.ID]:
+			// Those that failed have been decided on one by one: a look sends them.
+			if plan.Sending && e.attempts[i.ID].Failures == 0 && i.Why == "" {
+				e.queue = append(e.queue, Send{ID: i.ID})
+			}
+		}
+	}
+}
+
+const (
+	// glanceMin is the least pause between two glances, glancesALook how many of them
+	// go on one look.
+	glanceMin    = 400 * time.Millisecond
+	glancesALook = 12
+)
+
+// glide fills the slots that become free between two looks. A look costs a page of
+// everything; a glance asks only which instances of the host Nova is rebuilding. An
+// instance that is not among them any more has left its slot, whatever became of it:
+// that the next look tells. It returns when one is due, with the pause until then.
+func (e *Evacuation) glide(ctx context.Context, pause time.Duration) time.Duration {
+	interval := max(min(e.typical/12, pause*5), glanceMin, e.Poll()/2)
+	due := e.Now().Add(max(pause, glancesALook*interval))
+	for len(e.queue) > 0 && !e.refused {
+		if left := due.Sub(e.Now()); left < interval {
+			return max(left, 0)
+		}
+		if !e.wait(ctx, interval) {
+			return 0
+		}
+		began := e.Now()
+		list, err := e.Nova.Rebuilding(ctx, e.novaHost)
+		if err != nil {
+			return max(min(pause, due.Sub(e.Now())), 0) // the look will meet the same trouble, and say so
+		}
+		rebuilding := map[string]bool{}
+		for _, id := range list {
+			rebuilding[id] = true
+		}
+		for _, id := range slices.Sorted(maps.Keys(e.inFlight)) {
+			a, ours := e.attempts[id]
+			if rebuilding[id] || ours && (a.Pending || !a.Answered.Before(began) || e.Now().Before(a.UnknownUntil)) {
+				continue
+			}
+			delete(e.inFlight, id)
+			if sent, known := e.sentAt[id]; known {
+				e.typical += (began.Sub(sent) - e.typical) / 8
+				delete(e.sentAt, id)
+			}
+		}
+		for len(e.queue) > 0 && len(e.inFlight) < e.Policy.MaxInFlight && !e.refused {
+			next := e.queue[0]
+			e.queue = e.queue[1:]
+			if rebuilding[next.ID] {
+				continue // somebody else's doing
+			}
+			if e.May() != nil {
+				return 0 // the look will say why
+			}
+			e.inFlight[next.ID] = true
+			e.send(ctx, next)
+		}
+	}
+	return max(min(pause, due.Sub(e.Now())), 0)
 }
 
 // wait takes in answers for the given time; false means that ctx has ended.

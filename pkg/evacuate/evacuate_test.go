@@ -43,11 +43,16 @@ type world struct {
 // simulate brings a cloud up with n instances on a host that has just lost its power.
 func simulate(t *testing.T, n int, test func(w *world)) {
 	t.Helper()
+	simulateScheduling(t, n, 300*time.Millisecond, test)
+}
+
+func simulateScheduling(t *testing.T, n int, scheduling time.Duration, test func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t}
 		w.cloud = novasim.New(novasim.Config{
 			Hosts: []string{dead, "d1", "d2", "d3"}, Instances: []novasim.Batch{{Count: n, Host: dead}},
-			RebuildTime: 5 * time.Second, ScheduleTime: 300 * time.Millisecond, Latency: 50 * time.Millisecond, Now: time.Now,
+			RebuildTime: 5 * time.Second, ScheduleTime: scheduling, Latency: 50 * time.Millisecond, Now: time.Now,
 		})
 		network := novasim.NewPipe()
 		server := &http.Server{Handler: w.cloud.Handler()}
@@ -64,7 +69,7 @@ func simulate(t *testing.T, n int, test func(w *world)) {
 		logger.SetOutput(io.Discard)
 		policy := evacuate.DefaultPolicy
 		policy.MaxInFlight = 4
-		w.evac = &evacuate.Evacuation{Host: dead, Witness: record.Witness{Gen: 1, Since: time.Now(), Claim: "me/1"}, Nova: w.nova, Policy: policy, Poll: time.Second, Now: time.Now,
+		w.evac = &evacuate.Evacuation{Host: dead, Witness: record.Witness{Gen: 1, Since: time.Now(), Claim: "me/1"}, Nova: w.nova, Policy: policy, Poll: func() time.Duration { return time.Second }, Now: time.Now,
 			May: func() error { w.mu.Lock(); defer w.mu.Unlock(); return w.may }, Log: logrus.NewEntry(logger),
 			Report: func(p evacuate.Progress) int {
 				w.mu.Lock()
@@ -365,4 +370,26 @@ func (w *world) ids() []string {
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// A big host: the slots stay full, and the requests stay few. The same in real time is
+// in `make bench`.
+func TestABigHost(t *testing.T) {
+	const n, slots, rebuild = 1000, 16, 5 * time.Second
+	simulateScheduling(t, n, 0, func(w *world) {
+		w.evac.Policy.MaxInFlight = slots
+		took := w.run(nil)
+		requests := 0
+		for _, count := range w.cloud.Requests().Counts {
+			requests += count
+		}
+		if r := w.cloud.Report(); r.Evacuated != n || r.MostAccepted != 1 || len(r.Breaches) > 0 {
+			t.Errorf("%+v", r)
+		}
+		ideal := n * rebuild / slots
+		t.Logf("%v, %.2f of the ideal; %.2f requests an instance: %v", took, float64(took)/float64(ideal), float64(requests)/n, w.cloud.Requests().Counts)
+		if requests > 2*n {
+			t.Errorf("%d requests for %d instances", requests, n)
+		}
+	})
 }

@@ -473,6 +473,31 @@ func (c *Client) believeNothing(ctx context.Context, op, host string) error {
 	return nil
 }
 
+// Rebuilding gives the ids of the instances of a host whose task is a rebuild or an
+// evacuation, in no order: the short list, filtered by Nova's database.
+func (c *Client) Rebuilding(ctx context.Context, host string) ([]string, error) {
+	query := url.Values{"all_tenants": {"1"}, "host": {host}, "status": {"REBUILD"}, "limit": {pageSize}}
+	var ids []string
+	err := c.pages(ctx, request{op: "list what is rebuilt of " + host, method: http.MethodGet, path: "servers", query: query}, func(r request, first bool) (string, error) {
+		var answer struct {
+			Servers []struct{ ID string } `json:"servers"`
+			Links   []link                `json:"servers_links"`
+		}
+		r.out = &answer
+		if err := c.nova(ctx, r); err != nil {
+			return "", err
+		}
+		if first {
+			ids = nil
+		}
+		for _, s := range answer.Servers {
+			ids = append(ids, s.ID)
+		}
+		return marker(answer.Links), nil
+	})
+	return ids, err
+}
+
 // Server gives one instance, or ErrNotFound where Nova itself says that it is
 // gone.
 func (c *Client) Server(ctx context.Context, id string) (Server, error) {

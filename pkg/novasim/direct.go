@@ -64,6 +64,19 @@ func (d Direct) Servers(_ context.Context, host string) ([]nova.Server, error) {
 	return servers, nil
 }
 
+// Rebuilding lists the instances of a host whose task is a rebuild.
+func (d Direct) Rebuilding(_ context.Context, host string) ([]string, error) {
+	c := d.Cloud
+	defer c.look()()
+	var ids []string
+	for _, i := range c.instances {
+		if i.host == host && !i.deleted && i.status() == "REBUILD" {
+			ids = append(ids, i.id)
+		}
+	}
+	return ids, nil
+}
+
 // Evacuations lists the evacuation records from or to a host that are not older.
 func (d Direct) Evacuations(_ context.Context, host string, since time.Time) ([]nova.Migration, error) {
 	c := d.Cloud

@@ -363,6 +363,20 @@ func nextPage(r *request, marker string) []any {
 // serverQuery are the keys of 2.75 on that are modelled, and those that change nothing.
 var serverQuery = []string{"host", "status", "name", "all_tenants", "limit", "marker", "project_id", "tenant_id", "sort_key", "sort_dir"}
 
+func (c *Cloud) listServersBriefly(r *request) reply {
+	answer := c.listServers(r)
+	full, is := answer.body.(map[string]any)
+	list, _ := full["servers"].([]any)
+	if !is {
+		return answer
+	}
+	for n, s := range list {
+		s := s.(map[string]any)
+		list[n] = map[string]any{"id": s["id"], "name": s["name"], "links": s["links"]}
+	}
+	return answer
+}
+
 func (c *Cloud) listServers(r *request) reply {
 	q := r.URL.Query()
 	if refused := unknownKeys(q, serverQuery); r.version >= 75 && refused != nil {

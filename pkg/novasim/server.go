@@ -58,6 +58,7 @@ func (c *Cloud) Handler() http.Handler {
 		"GET /placement/{$}":                         {"version", c.placementVersion},
 		"GET /v2.1/os-services":                      {"services", c.nova(c.listServices)},
 		"PUT /v2.1/os-services/{id}":                 {"service", c.nova(c.putService)},
+		"GET /v2.1/servers":                          {"servers", c.nova(c.listServersBriefly)},
 		"GET /v2.1/servers/detail":                   {"servers", c.nova(c.listServers)},
 		"GET /v2.1/servers/{id}":                     {"server", c.nova(c.showServer)},
 		"DELETE /v2.1/servers/{id}":                  {"delete", c.nova(c.deleteServer)},

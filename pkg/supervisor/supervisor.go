@@ -58,8 +58,10 @@ const (
 	writeEvery = 5 * time.Second
 	// lastWrite bounds the writes of a supervisor that is stopping.
 	lastWrite = 5 * time.Second
-	// novaPoll is the pause between two looks of an evacuation at Nova.
-	novaPoll = time.Second
+	// pollMin is the pause between two looks of an evacuation at Nova, pollShare what
+	// each evacuation adds to it: Nova gets no more requests for many hosts than for some.
+	pollMin   = time.Second
+	pollShare = 50 * time.Millisecond
 )
 
 // Supervisor is made with New and run once.
@@ -315,6 +317,13 @@ func (s *Supervisor) stop() {
 	for _, w := range workers {
 		<-w.ended
 	}
+}
+
+// novaPoll is how long an evacuation waits between two looks at Nova.
+func (s *Supervisor) novaPoll() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(pollMin, time.Duration(len(s.workers))*pollShare)
 }
 
 func (s *Supervisor) forget(w *worker) {

@@ -54,7 +54,7 @@ func (w *worker) run() {
 	w.mu.Unlock()
 	e := &evacuate.Evacuation{
 		Host: w.host, Witness: claimed.Witness(), Prior: w.prior, Doubt: claimed.Doubt, Domain: w.s.Domain,
-		Nova: w.s.Nova, Policy: w.s.Policy, Poll: novaPoll, Now: w.s.Now, May: w.s.May, Report: w.report, Distrust: w.distrust, Log: w.log,
+		Nova: w.s.Nova, Policy: w.s.Policy, Poll: w.s.novaPoll, Now: w.s.Now, May: w.s.May, Report: w.report, Distrust: w.distrust, Log: w.log,
 	}
 	writing := make(chan struct{})
 	go func() {

@@ -250,6 +250,11 @@ func (p *process) Servers(ctx context.Context, host string) (servers []nova.Serv
 	return servers, err
 }
 
+func (p *process) Rebuilding(ctx context.Context, host string) (ids []string, err error) {
+	err = p.ask(ctx, "servers", host, func() (err error) { ids, err = p.direct().Rebuilding(ctx, host); return err })
+	return ids, err
+}
+
 func (p *process) Evacuations(ctx context.Context, host string, since time.Time) (records []nova.Migration, err error) {
 	err = p.ask(ctx, "migrations", host, func() (err error) { records, err = p.direct().Evacuations(ctx, host, since); return err })
 	return records, err
