@@ -22,7 +22,7 @@ chaos:
 	go test ./test/chaos -count=1 -run TestChaos -seeds $(or $(SEEDS),2000) -timeout 1h -v | grep -v '^ *\(===\|---\)'
 
 bench: build
-	go run ./test/bench
+	go run ./test/bench $(PARTS)
 
 lab-up: build
 	test/lab/up.sh $(LAB_ARGS)

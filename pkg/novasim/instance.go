@@ -186,6 +186,14 @@ func (c *Cloud) start(i *instance) *refusal {
 	return c.turn(i, "powering-on", "active")
 }
 
+// hold is pause and suspend.
+func (c *Cloud) hold(i *instance, what, task, vmState string) *refusal {
+	if refused := wrongState(i, what, []string{"active"}, true); refused != nil {
+		return refused
+	}
+	return c.turn(i, task, vmState)
+}
+
 func (c *Cloud) turn(i *instance, task, vmState string) *refusal {
 	h := c.host(i.host)
 	if h == nil {

@@ -460,6 +460,10 @@ func (c *Cloud) postAction(r *request) reply {
 		refused = c.stop(i)
 	case "os-start":
 		refused = c.start(i)
+	case "pause":
+		refused = c.hold(i, "pause", "pausing", "paused")
+	case "suspend":
+		refused = c.hold(i, "suspend", "suspending", "suspended")
 	case "lock":
 		i.locked = true
 	case "unlock":

@@ -182,6 +182,9 @@ func (p *process) ask(ctx context.Context, kind, about string, effect func() err
 		_ = effect()
 		return unknown(0)
 	case "late":
+		if kind != "evacuate" && kind != "service" {
+			return unknown(time.Second) // nobody is there to take the answer
+		}
 		late := make(chan struct{})
 		go func() {
 			w.pause("late "+id, time.Second, apiTime-5*time.Second)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nova-evac/nova-evac/test/conformance"
 	"github.com/nova-evac/nova-evac/test/e2e/lab"
 )
 
@@ -18,6 +19,10 @@ var computes = []string{"compute-1", "compute-2", "compute-3", "compute-4"}
 
 func TestClusterWithRealNova(t *testing.T) {
 	c := up(t, lab.Nova)
+	c.Run("it behaves as the conformance suite says", func(t *testing.T) {
+		conformance.Run(t, conformance.Cloud{Keystone: c.CloudURL() + "/v3", User: lab.User, Password: lab.Password, Project: lab.Project, HTTP: c.HTTP(),
+			Boot: c.Boot, Kill: c.ComputeKill, Start: c.ComputeStart, Knob: c.Knob, Guests: c.Guests})
+	})
 	const servers = 20
 	for _, host := range computes {
 		c.must(c.Knob(host, "spawn_delay", "3"))

@@ -215,6 +215,18 @@ func (l *Lab) ComputeStart(host string) error {
 	return err
 }
 
+// ComputeKill is the loss of a host's power as far as the real Nova goes: its
+// nova-compute and its guests are gone. The cluster's node of that name, if there is
+// one, is left alone: see Power for both.
+func (l *Lab) ComputeKill(host string) error {
+	for _, action := range []string{"kill", "wipe"} {
+		if _, err := l.nova(context.Background(), shortTimeout, "compute.sh", action, host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Logs copies all logs of the lab to a directory: each node's, the BMC's, the cloud's.
 func (l *Lab) Logs(dir string) error {
 	dir, err := filepath.Abs(dir)

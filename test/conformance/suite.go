@@ -1,0 +1,594 @@
+// Package conformance holds what nova-evac relies on of Nova's behaviour, as tests that
+// run on any cloud: the simulated one, which has to behave so, and a real Nova, which
+// shows that it does.
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
+)
+
+// Cloud is a cloud under test, with the hosts compute-1 to compute-4, none of which
+// another test uses meanwhile.
+type Cloud struct {
+	// Keystone is its URL, ending in /v3; User, Password and Project an administrator's.
+	Keystone, User, Password, Project string
+	HTTP                              *http.Client
+	// Boot makes servers on a host and waits until they are active.
+	Boot func(ctx context.Context, n int, host string) ([]string, error)
+	// Kill is the loss of power of a host: its nova-compute and its guests are gone.
+	// Start has it back.
+	Kill, Start func(host string) error
+	// Knob sets what the hypervisor of a host does with a rebuild: spawn_delay,
+	// spawn_fail, spawn_hang; an empty value is nothing.
+	Knob func(host, knob, value string) error
+	// Guests tells which servers' guests a host runs.
+	Guests func(host string) (map[string]bool, error)
+}
+
+// Hosts are the compute hosts: the source, two destinations that die, and one more.
+const (
+	source = "compute-4"
+	dest   = "compute-2"
+	other  = "compute-3"
+	spare  = "compute-1"
+)
+
+// limit bounds every wait: a rebuild takes seconds.
+const limit = 90 * time.Second
+
+// suite is one run on one cloud.
+type suite struct {
+	*testing.T
+	Cloud
+	compute string // Nova's URL
+	token   string
+	client  *nova.Client
+}
+
+// Run carries all cases out, one after the other: later ones take what earlier ones
+// left, so that a real Nova has done with them in two minutes.
+func Run(t *testing.T, cloud Cloud) {
+	s := &suite{T: t, Cloud: cloud}
+	s.login()
+	for _, host := range []string{dest, other, spare} {
+		s.must(s.Knob(host, "spawn_delay", "1"))
+	}
+	for _, c := range []struct {
+		name string
+		test func(s *suite)
+	}{
+		{"tokens and microversions", (*suite).doors},
+		{"a host that is up is not evacuated, and its states once it is down", (*suite).states},
+		{"lists, filters and pages", (*suite).lists},
+		{"no valid host, and a rebuild that fails, leave an error on the source, and a retry works", (*suite).failures},
+		{"the course of an evacuation", (*suite).course},
+		{"a server deleted in flight takes its record with it", (*suite).deleted},
+		{"a destination that dies leaves its evacuation open for ever", (*suite).destinationDies},
+		{"the source's return completes its records, and only then it can be forced up", (*suite).sourceReturns},
+	} {
+		if !t.Run(c.name, func(t *testing.T) {
+			one := *s
+			one.T = t
+			c.test(&one)
+		}) {
+			return // what comes next builds on it
+		}
+	}
+}
+
+func (s *suite) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *suite) is(what string, got, want any) {
+	s.Helper()
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		s.Errorf("%s: %v, expected %v", what, got, want)
+	}
+}
+
+// until waits for something to be as expected.
+func (s *suite) until(what, want string, get func() string) {
+	s.Helper()
+	last := ""
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if last = get(); last == want {
+			return
+		}
+	}
+	s.Fatalf("%s: %s, expected %s", what, last, want)
+}
+
+// answer is what an API said.
+type answer struct {
+	code   int
+	header http.Header
+	body   []byte
+}
+
+// message is an error's own sentence.
+func (a answer) message() string {
+	var faults map[string]struct{ Message string }
+	if json.Unmarshal(a.body, &faults) == nil {
+		for _, f := range faults {
+			return f.Message
+		}
+	}
+	return string(a.body)
+}
+
+// ask sends one request to Nova at a microversion, with the suite's token or another.
+func (s *suite) ask(method, path, version, body string) answer {
+	return s.askAs(s.token, method, path, version, body)
+}
+
+func (s *suite) askAs(token, method, path, version, body string) answer {
+	s.Helper()
+	return s.send(token, method, s.compute+path, version, body)
+}
+
+func (s *suite) send(token, method, url, version, body string) answer {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), limit)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	s.must(err)
+	r.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		r.Header.Set("X-Auth-Token", token)
+	}
+	if version != "" {
+		r.Header.Set("OpenStack-API-Version", "compute "+version)
+	}
+	got, err := s.HTTP.Do(r)
+	s.must(err)
+	defer got.Body.Close()
+	data, err := io.ReadAll(got.Body)
+	s.must(err)
+	return answer{got.StatusCode, got.Header, data}
+}
+
+// get decodes what a GET answers at 2.90.
+func (s *suite) get(path string, into any) {
+	s.Helper()
+	a := s.ask("GET", path, "2.90", "")
+	if a.code != http.StatusOK {
+		s.Fatalf("GET %s: %d %s", path, a.code, a.body)
+	}
+	s.must(json.NewDecoder(bytes.NewReader(a.body)).Decode(into))
+}
+
+func (s *suite) login() {
+	s.Helper()
+	a := s.send("", "POST", s.Keystone+"/auth/tokens", "", fmt.Sprintf(`{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":%q,
+		"domain":{"id":"default"},"password":%q}}},"scope":{"project":{"name":%q,"domain":{"id":"default"}}}}}`, s.User, s.Password, s.Project))
+	s.is("login", a.code, http.StatusCreated)
+	s.token = a.header.Get("X-Subject-Token")
+	var body struct {
+		Token struct {
+			Catalog []struct {
+				Type      string
+				Endpoints []struct{ Interface, URL string }
+			}
+		}
+	}
+	s.must(json.Unmarshal(a.body, &body))
+	for _, service := range body.Token.Catalog {
+		for _, e := range service.Endpoints {
+			if service.Type == "compute" && e.Interface == "internal" {
+				s.compute = strings.TrimRight(e.URL, "/")
+			}
+		}
+	}
+	if s.compute == "" {
+		s.Fatalf("the catalogue has no internal compute endpoint: %s", a.body)
+	}
+	var err error
+	transport, _ := s.HTTP.Transport.(*http.Transport)
+	options := nova.Options{AuthURL: s.Keystone, Username: s.User, Password: nova.Secret(s.Password), ProjectName: s.Project}
+	if transport != nil {
+		options.Dial = transport.DialContext
+	}
+	s.client, err = nova.Connect(options)
+	s.must(err)
+}
+
+// ---- what is looked at
+
+type server struct {
+	ID     string  `json:"id"`
+	Status string  `json:"status"`
+	VM     string  `json:"OS-EXT-STS:vm_state"`
+	Task   *string `json:"OS-EXT-STS:task_state"`
+	Host   *string `json:"OS-EXT-SRV-ATTR:host"`
+	Fault  struct{ Message string }
+}
+
+// looks is a server in a line: status, vm_state, task, host.
+func (s *suite) looks(id string) string {
+	s.Helper()
+	a := s.ask("GET", "/servers/"+id, "2.90", "")
+	if a.code != http.StatusOK {
+		return fmt.Sprint(a.code)
+	}
+	var got struct{ Server server }
+	s.must(json.Unmarshal(a.body, &got))
+	task, host := "-", "-"
+	if got.Server.Task != nil {
+		task = *got.Server.Task
+	}
+	if got.Server.Host != nil {
+		host = *got.Server.Host
+	}
+	return fmt.Sprintf("%s %s %s %s", got.Server.Status, got.Server.VM, task, host)
+}
+
+func (s *suite) fault(id string) string {
+	s.Helper()
+	var got struct{ Server server }
+	s.get("/servers/"+id, &got)
+	return got.Server.Fault.Message
+}
+
+// records are a server's evacuation records, oldest first: status and destination.
+func (s *suite) records(id string) string {
+	s.Helper()
+	var got struct {
+		Migrations []struct {
+			Status string  `json:"status"`
+			Dest   *string `json:"dest_compute"`
+		}
+	}
+	s.get("/os-migrations?migration_type=evacuation&instance_uuid="+id, &got)
+	var lines []string
+	for _, m := range got.Migrations {
+		d := "?"
+		if m.Dest != nil {
+			d = *m.Dest
+		}
+		lines = append(lines, m.Status+" "+d)
+	}
+	slices.Reverse(lines)
+	return strings.Join(lines, ", ")
+}
+
+// on names the hosts on which a server's guest runs.
+func (s *suite) on(id string) string {
+	s.Helper()
+	var hosts []string
+	for _, host := range []string{spare, dest, other, source} {
+		guests, err := s.Guests(host)
+		s.must(err)
+		if guests[id] {
+			hosts = append(hosts, host)
+		}
+	}
+	return strings.Join(hosts, " ")
+}
+
+func (s *suite) action(id, body string) answer {
+	s.Helper()
+	return s.ask("POST", "/servers/"+id+"/action", "2.90", body)
+}
+
+func (s *suite) evacuate(id, host string) {
+	s.Helper()
+	body := `{"evacuate":{}}`
+	if host != "" {
+		body = fmt.Sprintf(`{"evacuate":{"host":%q}}`, host)
+	}
+	if a := s.action(id, body); a.code != http.StatusOK {
+		s.Fatalf("evacuate: %d %s", a.code, a.body)
+	}
+}
+
+func (s *suite) service(host string) nova.Service {
+	s.Helper()
+	services, err := s.client.Services(s.Context())
+	s.must(err)
+	service, err := nova.FindService(services, host, "")
+	s.must(err)
+	return service
+}
+
+func (s *suite) set(host, body string) answer {
+	s.Helper()
+	return s.ask("PUT", "/os-services/"+s.service(host).ID, "2.90", body)
+}
+
+func (s *suite) boot(n int) []string {
+	s.Helper()
+	ids, err := s.Boot(s.Context(), n, source)
+	s.must(err)
+	return ids
+}
+
+// ---- the cases
+
+func (s *suite) doors() {
+	a := s.askAs("nonsense", "GET", "/os-services", "2.90", "")
+	s.is("a junk token", a.code, http.StatusUnauthorized)
+	if !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Keystone uri=") {
+		s.Errorf("WWW-Authenticate: %q", a.header.Get("WWW-Authenticate"))
+	}
+	a = s.ask("GET", "/os-services", "2.999", "")
+	s.is("a microversion of the future", a.code, http.StatusNotAcceptable)
+	if !strings.HasPrefix(a.message(), "Version 2.999 is not supported by the API. Minimum is 2.1 and maximum is 2.") {
+		s.Error(a.message())
+	}
+	s.is("malformed", s.ask("GET", "/os-services", "two", "").code, http.StatusBadRequest)
+	s.is("an unknown service", s.ask("PUT", "/os-services/00000000-0000-4000-a000-000000000001", "2.90", `{"forced_down":true}`).code, http.StatusNotFound)
+	s.is("nothing asked for", s.set(spare, `{}`).code, http.StatusBadRequest)
+	version, err := s.client.Microversion(s.Context())
+	s.must(err)
+	s.is("our client's microversion", strings.HasPrefix(version, "2.9"), true)
+}
+
+// The servers of states: what each is when its host dies, and what comes of it.
+var states = []struct {
+	name    string
+	prepare []string // actions
+	before  string
+	answer  string
+	end     string
+}{
+	{"active", nil, "ACTIVE active - " + source, "200", "ACTIVE active - " + dest},
+	{"stopped", []string{`{"os-stop":null}`}, "SHUTOFF stopped - " + source, "200", "SHUTOFF stopped - " + dest},
+	{"in error", []string{`{"os-resetState":{"state":"error"}}`}, "ERROR error - " + source, "200", "ACTIVE active - " + dest},
+	{"locked", []string{`{"lock":null}`}, "ACTIVE active - " + source, "200", "ACTIVE active - " + dest},
+	{"paused", []string{`{"pause":null}`}, "PAUSED paused - " + source,
+		"409 Cannot 'evacuate' instance ID while it is in vm_state paused", "PAUSED paused - " + source},
+	{"suspended", []string{`{"suspend":null}`}, "SUSPENDED suspended - " + source,
+		"409 Cannot 'evacuate' instance ID while it is in vm_state suspended", "SUSPENDED suspended - " + source},
+}
+
+func (s *suite) states() {
+	ids := s.boot(len(states))
+	for n, c := range states {
+		for _, action := range c.prepare {
+			s.is(c.name+": "+action, s.action(ids[n], action).code, http.StatusAccepted)
+		}
+		s.until(c.name, c.before, func() string { return s.looks(ids[n]) })
+	}
+	a := s.action(ids[0], `{"evacuate":{}}`)
+	s.is("a host that is up", fmt.Sprint(a.code, " ", a.message()), "400 Compute service of "+source+" is still in use.")
+
+	s.must(s.Kill(source))
+	s.is("forced down", s.set(source, `{"forced_down":true,"status":"disabled","disabled_reason":"nova-evac gen=1"}`).code, http.StatusOK)
+	down := s.service(source)
+	s.is("read back", fmt.Sprintf("%v %v %v %s", down.ForcedDown, down.Up, down.Enabled, down.DisabledReason), "true false false nova-evac gen=1")
+	for body, want := range map[string]int{
+		`{"evacuate":{"host":"nosuch"}}`:                 http.StatusNotFound,
+		`{"evacuate":{"host":"` + source + `"}}`:         http.StatusBadRequest,
+		`{"evacuate":{"host":"compute-1","force":true}}`: http.StatusBadRequest,
+		`{"evacuate":{"onSharedStorage":true}}`:          http.StatusBadRequest,
+	} {
+		s.is(body, s.action(ids[0], body).code, want)
+	}
+	s.is("an unknown server", s.action("00000000-0000-4000-a000-000000000001", `{"evacuate":{}}`).code, http.StatusNotFound)
+	for n, c := range states {
+		a := s.action(ids[n], fmt.Sprintf(`{"evacuate":{"host":%q}}`, dest))
+		got := fmt.Sprint(a.code)
+		if a.code != http.StatusOK {
+			got += " " + strings.ReplaceAll(a.message(), ids[n], "ID")
+		} else if len(bytes.TrimSpace(a.body)) > 0 {
+			s.Errorf("%s: a body: %s", c.name, a.body)
+		}
+		s.is(c.name, got, c.answer)
+	}
+	for n, c := range states {
+		s.until(c.name, c.end, func() string { return s.looks(ids[n]) })
+		if c.answer == "200" {
+			s.until(c.name+": records", "done "+dest, func() string { return s.records(ids[n]) })
+			s.is(c.name+": guest", s.on(ids[n]), dest)
+		} else {
+			s.is(c.name+": records", s.records(ids[n]), "")
+		}
+	}
+	for _, n := range []int{4, 5} { // nobody needs them any more
+		s.is("delete", s.ask("DELETE", "/servers/"+ids[n], "2.90", "").code, http.StatusNoContent)
+	}
+}
+
+// lists looks at the servers that states has left on dest.
+func (s *suite) lists() {
+	list := func(query string) (ids []string, next string) {
+		s.Helper()
+		var got struct {
+			Servers []server
+			Links   []struct{ Rel, Href string } `json:"servers_links"`
+		}
+		s.get("/servers/detail?"+query, &got)
+		for _, one := range got.Servers {
+			ids = append(ids, one.ID)
+		}
+		for _, link := range got.Links {
+			if link.Rel == "next" {
+				next = link.Href
+			}
+		}
+		return ids, next
+	}
+	all, _ := list("all_tenants=1&host=" + dest)
+	if len(all) < 4 {
+		s.Fatalf("%d servers on %s", len(all), dest)
+	}
+	first, next := list("all_tenants=1&limit=2&host=" + dest)
+	if len(first) != 2 || !strings.Contains(next, "marker="+first[1]) {
+		s.Errorf("a page of two: %v, next %s", first, next)
+	}
+	unknown, _ := list("all_tenants=1&host=nosuch")
+	s.is("an unknown host", len(unknown), 0)
+	s.is("a bad marker", s.ask("GET", "/servers/detail?all_tenants=1&marker=00000000-0000-4000-a000-000000000001", "2.90", "").code, http.StatusBadRequest)
+	s.is("an unknown key", s.ask("GET", "/servers/detail?all_tenants=1&colour=red", "2.90", "").code, http.StatusBadRequest)
+
+	var records struct {
+		Migrations []struct {
+			UUID   string `json:"uuid"`
+			Source string `json:"source_compute"`
+			Type   string `json:"migration_type"`
+		}
+		Links []struct{ Rel, Href string } `json:"migrations_links"`
+	}
+	s.get("/os-migrations?migration_type=evacuation&limit=3&host="+source, &records)
+	if len(records.Migrations) != 3 || len(records.Links) == 0 || records.Migrations[0].Source != source || records.Migrations[0].Type != "evacuation" {
+		s.Errorf("a page of three records: %+v", records)
+	}
+	s.is("records by an unknown key", s.ask("GET", "/os-migrations?colour=red", "2.90", "").code, http.StatusBadRequest)
+
+	servers, err := s.client.Servers(s.Context(), dest)
+	s.must(err)
+	s.is("our client lists as many", len(servers), len(all))
+	done, err := s.client.Evacuations(s.Context(), source, time.Now().Add(-time.Hour))
+	s.must(err)
+	if len(done) < 4 || done[0].Source != source || done[0].Status != "done" {
+		s.Errorf("our client's records: %+v", done)
+	}
+}
+
+// bootOnDead boots on the source, which it lets in for that, and kills it again.
+func (s *suite) bootOnDead(n int) []string {
+	s.Helper()
+	s.must(s.Start(source))
+	s.until("force up", "200", func() string {
+		return fmt.Sprint(s.set(source, `{"forced_down":false}`).code)
+	})
+	s.is("enable", s.set(source, `{"status":"enabled"}`).code, http.StatusOK)
+	s.until("up", "true", func() string { return fmt.Sprint(s.service(source).Up) })
+	ids := s.boot(n)
+	s.must(s.Kill(source))
+	s.is("force down", s.set(source, `{"forced_down":true}`).code, http.StatusOK)
+	return ids
+}
+
+func (s *suite) failures() {
+	ids := s.bootOnDead(2)
+	none, fails := ids[0], ids[1]
+	s.is("disable", s.set(dest, `{"status":"disabled"}`).code, http.StatusOK)
+	s.evacuate(none, dest)
+	s.until("no valid host", "ERROR error - "+source, func() string { return s.looks(none) })
+	s.is("record", s.records(none), "error "+dest)
+	if f := s.fault(none); !strings.HasPrefix(f, "No valid host was found") {
+		s.Errorf("fault: %s", f)
+	}
+	s.is("enable", s.set(dest, `{"status":"enabled"}`).code, http.StatusOK)
+	s.evacuate(none, dest)
+	s.until("again", "ACTIVE active - "+dest, func() string { return s.looks(none) })
+	s.until("records", "error "+dest+", done "+dest, func() string { return s.records(none) })
+
+	s.must(s.Knob(other, "spawn_fail", "no space left on device"))
+	s.evacuate(fails, other)
+	s.until("a rebuild that fails", "ERROR error - "+source, func() string { return s.looks(fails) })
+	s.until("record", "failed "+other, func() string { return s.records(fails) })
+	if f := s.fault(fails); !strings.Contains(f, "no space left on device") {
+		s.Errorf("fault: %s", f)
+	}
+	s.must(s.Knob(other, "spawn_fail", ""))
+	s.evacuate(fails, other)
+	s.until("again", "ACTIVE active - "+other, func() string { return s.looks(fails) })
+	s.until("records", "failed "+other+", done "+other, func() string { return s.records(fails) })
+}
+
+func (s *suite) course() {
+	id := s.bootOnDead(1)[0]
+	s.must(s.Knob(dest, "spawn_hang", "yes"))
+	s.evacuate(id, dest)
+	if l := s.looks(id); !strings.HasPrefix(l, "REBUILD active rebuild") {
+		s.Errorf("right after the answer: %s", l)
+	}
+	if r := s.records(id); r != "accepted "+dest && r != "pre-migrating "+dest {
+		s.Errorf("right after the answer: record %s", r)
+	}
+	s.until("spawning", "REBUILD active rebuild_spawning "+source, func() string { return s.looks(id) })
+	s.is("record", s.records(id), "pre-migrating "+dest)
+	s.is("guest", s.on(id), "")
+	rebuilding, err := s.client.Rebuilding(s.Context(), source)
+	s.must(err)
+	s.is("what is being rebuilt", rebuilding, []string{id})
+	room, err := s.client.Destinations(s.Context(), id)
+	s.must(err)
+	s.is("placement's allocations", room, []string{dest, source})
+
+	second := s.action(id, fmt.Sprintf(`{"evacuate":{"host":%q}}`, "nosuch"))
+	s.is("an unknown target is refused all the same", second.code, http.StatusNotFound)
+	s.must(s.Knob(dest, "spawn_hang", ""))
+	// From here on the host must be the last thing to change but the record.
+	for end := time.Now().Add(limit); ; {
+		r := s.records(id)
+		l := s.looks(id)
+		if r == "done "+dest && !strings.HasSuffix(l, " "+dest) {
+			s.Errorf("the record is done, and the server %s", l)
+		}
+		if r == "done "+dest {
+			break
+		}
+		if time.Now().After(end) {
+			s.Fatalf("record %s, server %s", r, l)
+		}
+	}
+	s.is("end", s.looks(id), "ACTIVE active - "+dest)
+	s.is("guest", s.on(id), dest)
+	rebuilding, err = s.client.Rebuilding(s.Context(), source)
+	s.must(err)
+	s.is("nothing is being rebuilt", len(rebuilding), 0)
+}
+
+func (s *suite) deleted() {
+	id := s.bootOnDead(1)[0]
+	s.must(s.Knob(dest, "spawn_hang", "yes"))
+	s.evacuate(id, dest)
+	s.until("spawning", "REBUILD active rebuild_spawning "+source, func() string { return s.looks(id) })
+	s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
+	s.until("gone", "404", func() string { return s.looks(id) })
+	s.is("records", s.records(id), "")
+	s.must(s.Knob(dest, "spawn_hang", ""))
+	s.until("its guest is orphaned", dest, func() string { return s.on(id) })
+}
+
+func (s *suite) destinationDies() {
+	id := s.bootOnDead(1)[0]
+	s.must(s.Knob(dest, "spawn_hang", "yes"))
+	s.evacuate(id, dest)
+	s.until("spawning", "REBUILD active rebuild_spawning "+source, func() string { return s.looks(id) })
+	s.must(s.Kill(dest))
+	s.must(s.Knob(dest, "spawn_hang", ""))
+	s.must(s.Start(dest))
+	s.is("after its restart", s.looks(id)+", "+s.records(id), "REBUILD active rebuild_spawning "+source+", pre-migrating "+dest)
+	s.is("force down", s.set(dest, `{"forced_down":true}`).code, http.StatusOK)
+	s.evacuate(id, other)
+	s.until("elsewhere", "ACTIVE active - "+other, func() string { return s.looks(id) })
+	s.until("records", "pre-migrating "+dest+", done "+other, func() string { return s.records(id) })
+	s.is("guest", s.on(id), other)
+	s.is("force up", s.set(dest, `{"forced_down":false}`).code, http.StatusOK)
+}
+
+func (s *suite) sourceReturns() {
+	id := s.bootOnDead(1)[0]
+	s.evacuate(id, other)
+	s.until("evacuated", "done "+other, func() string { return s.records(id) })
+	a := s.set(source, `{"forced_down":false}`)
+	s.is("force up too early", a.code, http.StatusBadRequest)
+	if !strings.Contains(a.message(), "evacuation migration records remain associated with the host") {
+		s.Error(a.message())
+	}
+	s.must(s.Start(source))
+	s.until("completed", "completed "+other, func() string { return s.records(id) })
+	s.is("still forced down", s.service(source).ForcedDown, true)
+	s.is("force up", s.set(source, `{"forced_down":false}`).code, http.StatusOK)
+	s.is("enable", s.set(source, `{"status":"enabled"}`).code, http.StatusOK)
+	s.is("the instance", s.looks(id)+" "+s.on(id), "ACTIVE active - "+other+" "+other)
+}
