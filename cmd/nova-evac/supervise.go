@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/syslog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -49,8 +50,13 @@ func superviseConfig(c *cli.Context) (config.Config, error) {
 	return cfg, nil
 }
 
+// memoryLimit is from where on memory is used sparingly: a supervisor must not be
+// what a controller's other services have to give way to.
+const memoryLimit = 64 << 20
+
 // supervise runs the supervisor of this node and its control socket until ctx ends.
 func supervise(ctx context.Context, cfg config.Config, node, stateDir string) error {
+	debug.SetMemoryLimit(memoryLimit)
 	logger := newLog(cfg.Verbose)
 	// Where there is no syslog the log file has it all the same.
 	if hook, err := logsyslog.NewSyslogHook("", "", syslog.LOG_DAEMON|syslog.LOG_INFO, "nova-evac"); err == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
 // Policy is what an operator may choose about how an evacuation is carried.
@@ -495,11 +496,20 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 	case m.Dest != "":
 		// Accepted with a destination is one that was asked for by name: the scheduler
 		// has still to look whether it lives.
-		return !dead(m.Dest, services) || m.Status == "accepted" && s.novaAge(m) < staleAccepted
+		return !dead(m.Dest, services) || m.Status == "accepted" && s.novaAge(m) < staleAccepted || claimedAfterFencing(m, services, s)
 	case headedForDead(m, s, services):
 		return false
 	}
 	return m.Status != "accepted" || server.TaskState != "" || s.novaAge(m) <= staleAccepted
+}
+
+// claimedAfterFencing answers whether a destination that is forced down has taken an
+// evacuation after it was fenced: it was powered on again, its nova-compute has found
+// the message that waited for it, and works on it (seen on Nova 26.2). When it was
+// fenced stands in its disabled_reason, if that is ours.
+func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s Situation) bool {
+	fenced, ours := record.ParseReason(services[m.Dest].DisabledReason)
+	return m.Status == "pre-migrating" && ours && !fenced.Since.IsZero() && m.Updated.After(fenced.Since.Add(s.Skew+clockMargin))
 }
 
 // openBefore answers whether an evacuation from before this generation goes on.

@@ -232,6 +232,17 @@ func TestDecide(t *testing.T) {
 			wait: "vm-a for 2h0m0s: if nova-compute of d1 was restarted since, it is stuck, and 'openstack server set --state error a'",
 		},
 		{
+			name: "a destination that took it after it was fenced is alive again, and works on it",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Services[1].DisabledReason = "nova-evac gen=1 since=2026-03-01T03:00:20Z: fenced, being evacuated"
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1"), evacuation(2, "b", "pre-migrating", "d1")}
+				s.Snapshot.Evacuations[0].Updated, s.Snapshot.Evacuations[1].Updated = t0.Add(30*time.Second), t0.Add(15*time.Second)
+			}),
+			want: "a:rebuilding b:waiting", send: "b",
+		},
+		{
 			name: "one that merely does not answer is waited for",
 			s: at(func(s *Situation) {
 				s.Snapshot.Services[1].Up = false

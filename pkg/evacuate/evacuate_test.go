@@ -375,7 +375,7 @@ func (w *world) ids() []string {
 // A big host: the slots stay full, and the requests stay few. The same in real time is
 // in `make bench`.
 func TestABigHost(t *testing.T) {
-	const n, slots, rebuild = 1000, 16, 5 * time.Second
+	const n, slots, rebuild = 400, 16, 5 * time.Second
 	simulateScheduling(t, n, 0, func(w *world) {
 		w.evac.Policy.MaxInFlight = slots
 		took := w.run(nil)

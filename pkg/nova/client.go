@@ -542,6 +542,7 @@ func (c *Client) Evacuations(ctx context.Context, host string, since time.Time) 
 				Dest     *string `json:"dest_compute"`
 				Status   string  `json:"status"`
 				Created  stamp   `json:"created_at"`
+				Updated  stamp   `json:"updated_at"`
 			} `json:"migrations"`
 			Links []link `json:"migrations_links"`
 		}
@@ -563,7 +564,7 @@ func (c *Client) Evacuations(ctx context.Context, host string, since time.Time) 
 				continue
 			}
 			known[m.ID] = true
-			one := Migration{ID: m.ID, Instance: m.Instance, Status: m.Status, Created: m.Created.Time}
+			one := Migration{ID: m.ID, Instance: m.Instance, Status: m.Status, Created: m.Created.Time, Updated: m.Updated.Time}
 			if m.Source != nil {
 				one.Source = *m.Source
 			}

@@ -66,6 +66,8 @@ type Migration struct {
 	// Status is accepted, pre-migrating, done, completed, error or failed.
 	Status  string
 	Created time.Time
+	// Updated is when Nova last wrote it, zero for never.
+	Updated time.Time
 }
 
 // Errors on which callers decide. Test them with errors.Is.

@@ -88,7 +88,8 @@ func (d Direct) Evacuations(_ context.Context, host string, since time.Time) ([]
 		if m.instance.deleted || m.source != host && m.dest != host || created.Before(since.Truncate(time.Second)) {
 			continue
 		}
-		records = append(records, nova.Migration{ID: m.id, Instance: m.instance.id, Source: m.source, Dest: m.dest, Status: m.status, Created: created})
+		records = append(records, nova.Migration{ID: m.id, Instance: m.instance.id, Source: m.source, Dest: m.dest, Status: m.status, Created: created,
+			Updated: m.updated.Truncate(time.Second)})
 	}
 	return records, nil
 }
