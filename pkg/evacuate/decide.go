@@ -215,6 +215,12 @@ const staleAccepted = 30 * time.Second
 // Nova, and nothing in its API tells it from one that copies a big disk.
 const longRebuild = 20 * time.Minute
 
+// queueTime is how long an evacuation is left to a destination that was fenced before
+// it took it. The message waits in its queue; a cluster powers a fenced host on again
+// at once, and its nova-compute takes the message up (seen on Nova 26.2). If it was
+// sent elsewhere by then, both rebuild the instance.
+const queueTime = 3 * time.Minute
+
 // heartbeatLife is how long the scheduler may still choose a host that has fallen
 // silent: Nova's service_down_time, by default a minute, and some more.
 const heartbeatLife = 90 * time.Second
@@ -392,7 +398,7 @@ func Learn(s Situation, p Policy) map[string]Attempt {
 			continue
 		}
 		a.Over, a.UnknownUntil = true, time.Time{}
-		if !shown || own[0].Status == "error" || own[0].Status == "failed" {
+		if !shown || failed(server, own) {
 			a.Failures++
 			a.NotBefore = s.Now.Add(p.Pause(a.Failures))
 		}
@@ -426,6 +432,9 @@ func judge(server nova.Server, history []nova.Migration, services map[string]nov
 	if server.Partial {
 		return is(Rebuilding, "its cell is down, Nova tells nothing of it")
 	}
+	if arrivedAfterFencing(server, s) {
+		return is(Skipped, "it has come to the host after that was fenced: the host is on again and runs it")
+	}
 	if where, why := underway(server, history, services, s); where {
 		i.Dest = dest(history)
 		if len(history) > 0 {
@@ -441,7 +450,7 @@ func judge(server nova.Server, history []nova.Migration, services map[string]nov
 	}
 
 	failure := a.Err
-	if len(history) > 0 && (history[0].Status == "error" || history[0].Status == "failed") {
+	if len(history) > 0 && failed(server, history) {
 		failure = cmp.Or(server.Fault, "its evacuation ended as "+history[0].Status)
 		if history[0].Dest != "" {
 			failure += " (on " + history[0].Dest + ")"
@@ -451,6 +460,14 @@ func judge(server nova.Server, history []nova.Migration, services map[string]nov
 		return is(Failed, cmp.Or(failure, "its evacuation came to nothing"))
 	}
 	return is(Waiting, failure)
+}
+
+// failed answers whether the last evacuation of an instance that is not under way any
+// more has failed. Its record need not say so: where no host is valid, Nova marks the
+// oldest record that is accepted, which may be another one's.
+func failed(server nova.Server, history []nova.Migration) bool {
+	status := history[0].Status
+	return status == "error" || status == "failed" || server.VMState == "error" && server.TaskState == ""
 }
 
 // underway answers whether Nova may still be working on an instance's evacuation.
@@ -496,7 +513,7 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 	case m.Dest != "":
 		// Accepted with a destination is one that was asked for by name: the scheduler
 		// has still to look whether it lives.
-		return !dead(m.Dest, services) || m.Status == "accepted" && s.novaAge(m) < staleAccepted || claimedAfterFencing(m, services, s)
+		return !dead(m.Dest, services) || m.Status == "accepted" && s.novaAge(m) < queueTime || claimedAfterFencing(m, services, s)
 	case headedForDead(m, s, services):
 		return false
 	}
@@ -510,6 +527,16 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s Situation) bool {
 	fenced, ours := record.ParseReason(services[m.Dest].DisabledReason)
 	return m.Status == "pre-migrating" && ours && !fenced.Since.IsZero() && m.Updated.After(fenced.Since.Add(s.Skew+clockMargin))
+}
+
+// arrivedAfterFencing answers whether an instance is on the host by an evacuation
+// that ended there after the host was fenced: the host was powered on again and took
+// up what was waiting for it. It may be forced down as long as it likes, the guest
+// runs there.
+func arrivedAfterFencing(server nova.Server, s Situation) bool {
+	return slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
+		return m.Instance == server.ID && m.Dest == s.Host && m.Status == "done" && m.Updated.After(s.Since.Add(s.Skew+clockMargin))
+	})
 }
 
 // openBefore answers whether an evacuation from before this generation goes on.
@@ -539,7 +566,7 @@ func dead(host string, services map[string]nova.Service) bool {
 // the evacuation was accepted cannot be its destination. And the scheduler is given
 // its time to choose.
 func headedForDead(m nova.Migration, s Situation, services map[string]nova.Service) bool {
-	if s.novaAge(m) < staleAccepted {
+	if s.novaAge(m) < queueTime {
 		return false
 	}
 	others := 0
@@ -561,7 +588,7 @@ func headedForDead(m nova.Migration, s Situation, services map[string]nova.Servi
 // migration_get_by_instance_and_status takes the first that is accepted).
 func undecided(server nova.Server, s Situation) bool {
 	return slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
-		return m.Instance == server.ID && m.Source == s.Host && m.Status == "accepted" && m.Dest == ""
+		return m.Instance == server.ID && m.Source == s.Host && (m.Status == "accepted" || m.Status == "completed") && m.Dest == ""
 	})
 }
 

@@ -264,6 +264,7 @@ func TestDecide(t *testing.T) {
 			name: "accepted without a destination, placement knows that it was headed for a dead host",
 			s: at(func(s *Situation) {
 				died(s, "d1")
+				s.Now = t0.Add(4 * time.Minute)
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", ""), evacuation(2, "b", "accepted", "")}
 				s.Snapshot.Headed = map[string][]string{"a": {"src", "d1"}, "b": {"src", "d1", "d2"}}
@@ -282,7 +283,7 @@ func TestDecide(t *testing.T) {
 			want: "a:rebuilding",
 		},
 		{
-			name: "room on a dead host alone says nothing until the scheduler has had its time",
+			name: "room on a dead host alone says nothing as long as that may come back and take it",
 			s: at(func(s *Situation) {
 				died(s, "d1")
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}

@@ -23,15 +23,15 @@ func NewlyFenced(host, node string, now time.Time) Record {
 // returns false where that changes nothing: the call belongs to the fencing that
 // the record is about, or its evacuation is under way and goes on.
 func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
-	repeated := false
-	switch r.Phase {
-	case Fenced, Evacuating:
-		repeated = !r.Back
-	case Evacuated:
-		repeated = !r.Back && now.Sub(r.Since) < SameFencing
-	}
-	if repeated {
+	switch {
+	case r.Unfinished() && !r.Back:
 		return r, false
+	case r.Phase == Evacuated && !r.Back && now.Sub(r.Since) < SameFencing:
+		// Most likely the same fencing. Should it be another one, of a host that was on
+		// again unseen, what has come to it meanwhile must not be missed: one more look.
+		again := r.NextGeneration(node, now)
+		again.Gen = r.Gen
+		return again, true
 	}
 	return r.NextGeneration(node, now), true
 }

@@ -594,7 +594,15 @@ func (w *world) strike(about string) {
 		w.rewind(about)
 	case 11, 12: // a destination dies, is fenced, and evacuated
 		if dest != w.hosts[len(w.hosts)-1] { // one has to be left
+			on := w.powered(dest)
 			w.hostDies(about, dest)
+			// A host that comes back after minutes finds messages that were given up. Only a
+			// gate that keeps its nova-compute down helps against that.
+			if on && w.chance("return "+about) < 0.5 { // Pacemaker powers it on again, and nobody holds its nova-compute
+				w.pause("boot "+about, 5*time.Second, 60*time.Second)
+				w.log("%s is on again", dest)
+				_ = w.cloud.ChangeHost(dest, novasim.HostChange{Power: "on"})
+			}
 		}
 	case 13: // rebuilds fail there for a while
 		message := "No space left on device"
@@ -614,6 +622,15 @@ func (w *world) strike(about string) {
 		w.pause("again "+about, time.Second, 30*time.Second)
 		w.hostDies(about, w.hosts[0])
 	}
+}
+
+func (w *world) powered(host string) bool {
+	for _, h := range w.cloud.State().Hosts {
+		if h.Name == host {
+			return h.Power == "on"
+		}
+	}
+	return false
 }
 
 // trouble2 makes trouble with the API or the CIB for some time.
