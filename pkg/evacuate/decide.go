@@ -531,11 +531,11 @@ func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s S
 
 // arrivedAfterFencing answers whether an instance is on the host by an evacuation
 // that ended there after the host was fenced: the host was powered on again and took
-// up what was waiting for it. It may be forced down as long as it likes, the guest
+// up what was waiting for it. (Its record becomes done only after that.) It may be forced down as long as it likes, the guest
 // runs there.
 func arrivedAfterFencing(server nova.Server, s Situation) bool {
 	return slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
-		return m.Instance == server.ID && m.Dest == s.Host && m.Status == "done" && m.Updated.After(s.Since.Add(s.Skew+clockMargin))
+		return m.Instance == server.ID && m.Dest == s.Host && m.Status != "error" && m.Status != "failed" && m.Updated.After(s.Since.Add(s.Skew+clockMargin))
 	})
 }
 

@@ -98,8 +98,9 @@ func TestFencing(t *testing.T) {
 		gen   int
 		again bool // it has to be looked at again
 	}{
-		{"of a host whose record nobody has claimed is the same fencing", fenced, time.Hour, 1, false},
-		{"in the middle of the evacuation is the same fencing", evacuating, time.Hour, 1, false},
+		{"of a host whose record nobody has claimed is the same fencing", fenced, 59 * time.Second, 1, false},
+		{"in the middle of the evacuation is the same fencing", evacuating, 59 * time.Second, 1, false},
+		{"an hour later is a new one: the host may have been on", evacuating, time.Hour, 2, true},
 		{"of a host right after its evacuation is the same fencing, and looked at again", evacuated, 30 * time.Second, 1, true},
 		{"of a host evacuated long ago is a new one", evacuated, time.Hour, 2, true},
 		{"of a host that was seen back is a new one, claimed or not", back(fenced), 10 * time.Second, 2, true},

@@ -7,11 +7,10 @@ import (
 	"time"
 )
 
-// SameFencing is how long after an evacuation began another `off` of a host that
-// was not seen back is taken for a repetition. Pacemaker repeats a fencing up to
-// ten times in a row when a device of the level fails, and an empty host may be
-// evacuated between two of them. No compute host boots, is let in, fails and is
-// fenced again in less.
+// SameFencing is how long after a fencing another `off` of a host that was not seen
+// back is taken for a repetition. Pacemaker repeats a fencing up to ten times in a row
+// when a device of the level fails. No compute host boots, takes up instances, fails
+// and is fenced again in less.
 const SameFencing = time.Minute
 
 // NewlyFenced is the record of a host that was fenced and had none before.
@@ -20,13 +19,16 @@ func NewlyFenced(host, node string, now time.Time) Record {
 }
 
 // FencedAgain is what the record becomes when the host was fenced (again). It
-// returns false where that changes nothing: the call belongs to the fencing that
-// the record is about, or its evacuation is under way and goes on.
+// returns false where that changes nothing: the call belongs to the fencing that the
+// record is about. A later one is a new generation also while the evacuation of the
+// one before is under way: the host may have been on in between, unseen, and what it
+// took up then was lost again.
 func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
+	same := !r.Back && now.Sub(r.Since) < SameFencing
 	switch {
-	case r.Unfinished() && !r.Back:
+	case same && r.Unfinished():
 		return r, false
-	case r.Phase == Evacuated && !r.Back && now.Sub(r.Since) < SameFencing:
+	case same && r.Phase == Evacuated:
 		// Most likely the same fencing. Should it be another one, of a host that was on
 		// again unseen, what has come to it meanwhile must not be missed: one more look.
 		again := r.NextGeneration(node, now)

@@ -32,7 +32,7 @@ type outcome struct {
 // run carries one schedule through.
 func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, seed: seed, guards: g, began: time.Now(), records: &cib.Memory{}, nodes: map[string]*node{}, counter: map[string]int{}, verbose: verbose}
+		w := &world{t: t, seed: seed, guards: g, began: time.Now(), records: &cib.Memory{}, nodes: map[string]*node{}, counter: map[string]int{}, fenced: map[string]time.Time{}, verbose: verbose}
 		for n := range 3 + int(w.chance("hosts")*3) {
 			w.hosts = append(w.hosts, fmt.Sprintf("compute-%d", n+1))
 		}

@@ -63,6 +63,7 @@ type world struct {
 	faults  []fault
 	history []map[string]string // the CIB, second by second
 	counter map[string]int
+	fenced  map[string]time.Time // when compute hosts were, last
 	trace   []string
 	refused []string // breaches that the cloud does not know of
 	crashes int
@@ -678,6 +679,16 @@ func (w *world) rewind(about string) {
 
 // hostDies is the death of a compute host, its fencing, and the hook.
 func (w *world) hostDies(about, host string) {
+	// No host boots, works and is fenced again within a minute.
+	for {
+		w.mu.Lock()
+		last := w.fenced[host]
+		w.mu.Unlock()
+		if last.IsZero() || time.Since(last) > record.SameFencing {
+			break
+		}
+		time.Sleep(record.SameFencing - time.Since(last) + time.Duration(1+w.chance("again "+about)*1e9))
+	}
 	w.log("%s dies", host)
 	_ = w.cloud.ChangeHost(host, novasim.HostChange{Power: "off"})
 	w.pause("dead "+about, 2*time.Second, 15*time.Second)
@@ -690,6 +701,9 @@ func (w *world) hostDies(about, host string) {
 		w.pause("hook "+about, 10*time.Millisecond, 100*time.Millisecond)
 	}
 	w.log("the hook records %s %s", host, s.Encode())
+	w.mu.Lock()
+	w.fenced[host] = time.Now()
+	w.mu.Unlock()
 	if w.chance("told "+about) < 0.7 {
 		services, _ := novasim.Direct{Cloud: w.cloud}.Services(context.Background())
 		at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
