@@ -77,6 +77,8 @@ type Attempt struct {
 	// LastRecord is the highest id among the instance's evacuation records when the
 	// request was sent; a higher one afterwards is that request's.
 	LastRecord int
+	// Stop is true where the instance has to be stopped once it has arrived.
+	Stop bool
 	// Over is true once what came of the request is known.
 	Over bool
 	// Failures counts failed attempts that are over.
@@ -188,6 +190,9 @@ type Send struct {
 	ID string
 	// Dest is where to, empty for the scheduler's choice.
 	Dest string
+	// Stop is true where the instance has to be stopped when it has arrived: it was
+	// stopped, a rebuild of it has failed, and Nova starts what it evacuates from error.
+	Stop bool
 }
 
 // Count is how many instances are in one of the given states.
@@ -241,8 +246,10 @@ func Decide(s Situation, p Policy) Plan {
 	history := records(s)
 	plan.Done = left(s, history)
 
+	off := map[string]bool{}
 	var fresh []int // indexes into plan.Instances
 	for _, server := range sorted(s.Snapshot.Servers) {
+		off[server.ID] = server.VMState == "error" && server.Off
 		i := judge(server, history[server.ID], usable, s, p)
 		if i.State == Waiting && len(history[server.ID]) == 0 {
 			fresh = append(fresh, len(plan.Instances))
@@ -279,7 +286,7 @@ func Decide(s Situation, p Policy) Plan {
 	if plan.Sending {
 		for _, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
-				plan.Send = append(plan.Send, Send{i.ID, elsewhere(history[i.ID], plan, s)})
+				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: elsewhere(history[i.ID], plan, s), Stop: off[i.ID] && len(history[i.ID]) > 0})
 				busy++
 			}
 		}

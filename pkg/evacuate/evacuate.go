@@ -27,6 +27,7 @@ type Nova interface {
 	Rebuilding(ctx context.Context, host string) ([]string, error)
 	Evacuations(ctx context.Context, host string, since time.Time) ([]nova.Migration, error)
 	Evacuate(ctx context.Context, id, dest string) error
+	Stop(ctx context.Context, id string) error
 	Destinations(ctx context.Context, id string) ([]string, error)
 	Skew() time.Duration
 }
@@ -87,6 +88,7 @@ type Evacuation struct {
 	inFlight map[string]bool
 	newest   map[string]int
 	refused  bool
+	arrived  map[string]bool // instances that have left and are to be stopped
 	sentAt   map[string]time.Time
 	typical  time.Duration // how long a rebuild takes, smoothed
 }
@@ -130,7 +132,7 @@ func (e *SupersededError) Error() string {
 // Run returns nil when nothing is left to evacuate. Otherwise it goes on until ctx
 // ends: a host is never given up.
 func (e *Evacuation) Run(ctx context.Context) error {
-	e.attempts, e.sentAt = map[string]Attempt{}, map[string]time.Time{}
+	e.attempts, e.sentAt, e.arrived = map[string]Attempt{}, map[string]time.Time{}, map[string]bool{}
 	e.answers = make(chan answer, e.Policy.MaxInFlight)
 	if e.Doubt > 0 {
 		e.doubtUntil = e.Now().Add(e.Policy.APITime)
@@ -181,6 +183,7 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
 		Snapshot: snapshot, Attempts: e.attempts,
 	}
+	e.noteArrivals(s)
 	e.attempts = Learn(s, e.Policy)
 	e.retryOnNewCapacity(snapshot.Services)
 	s.Attempts = e.attempts
@@ -199,6 +202,9 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 	}
 	e.report(plan)
 	e.enqueue(plan)
+	if err := e.stopArrivals(ctx); err != nil {
+		return 0, false, err
+	}
 	if plan.ForceDown && !e.told {
 		e.told = true
 		return 0, false, nil // read back at once
@@ -277,6 +283,35 @@ func (e *Evacuation) retryOnNewCapacity(services []nova.Service) {
 	e.usable = usable
 }
 
+// noteArrivals finds the instances that have left the host and are to be stopped.
+func (e *Evacuation) noteArrivals(s Situation) {
+	listed := map[string]bool{}
+	for _, server := range s.Snapshot.Servers {
+		listed[server.ID] = true
+	}
+	for id, a := range e.attempts {
+		if a.Stop && !listed[id] && !a.Pending && a.Answered.Before(s.Snapshot.Began) {
+			e.arrived[id] = true
+		}
+	}
+}
+
+// stopArrivals stops them. One that Nova refuses to stop, or knows no more, is well.
+func (e *Evacuation) stopArrivals(ctx context.Context) error {
+	for _, id := range slices.Sorted(maps.Keys(e.arrived)) {
+		if err := e.May(); err != nil {
+			return err
+		}
+		err := e.Nova.Stop(ctx, id)
+		if err != nil && !errors.Is(err, nova.ErrRefused) && !errors.Is(err, nova.ErrNotFound) {
+			return err
+		}
+		e.Log.WithField("instance", id).Info("stopped again: it was when its host died")
+		delete(e.arrived, id)
+	}
+	return nil
+}
+
 func newest(s Situation) map[string]int {
 	newest := map[string]int{}
 	for _, m := range s.Snapshot.Evacuations {
@@ -310,7 +345,7 @@ func (e *Evacuation) act(ctx context.Context, plan Plan) error {
 // is on its way is never abandoned before its answer or its own time limit.
 func (e *Evacuation) send(ctx context.Context, send Send) {
 	a := e.attempts[send.ID]
-	e.attempts[send.ID] = Attempt{Pending: true, LastRecord: e.newest[send.ID], Failures: a.Failures}
+	e.attempts[send.ID] = Attempt{Pending: true, LastRecord: e.newest[send.ID], Failures: a.Failures, Stop: send.Stop || a.Stop}
 	e.sentAt[send.ID] = e.Now()
 	e.pending++
 	go func() {

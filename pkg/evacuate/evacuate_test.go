@@ -288,6 +288,26 @@ func TestARebuildThatFailsOnOneDestinationWorksOnAnother(t *testing.T) {
 	})
 }
 
+func TestAStoppedInstanceStaysStoppedAlsoAfterARebuildThatFailed(t *testing.T) {
+	simulate(t, 2, func(w *world) {
+		stopped, err := w.cloud.AddInstances(novasim.Batch{Count: 4, Host: dead, VMState: "stopped"})
+		w.must(err)
+		broken := "no space left on device"
+		w.change("d1", novasim.HostChange{Fail: &broken})
+		w.fault(novasim.Fault{Match: novasim.Match{Kind: "action"}, Status: 503, Count: 2})
+		w.run(nil)
+		for _, i := range w.cloud.State().Instances {
+			want := "active"
+			if slices.Contains(stopped, i.ID) {
+				want = "stopped"
+			}
+			if i.VMState != want || i.Host == dead {
+				w.Errorf("%+v", i)
+			}
+		}
+	})
+}
+
 func TestAnInstanceThatItsUserDeletesIsNotMissed(t *testing.T) {
 	simulate(t, 6, func(w *world) {
 		ids := w.ids()

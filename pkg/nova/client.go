@@ -330,6 +330,7 @@ type server struct {
 	Host      *string `json:"OS-EXT-SRV-ATTR:host"`
 	VMState   *string `json:"OS-EXT-STS:vm_state"`
 	TaskState string  `json:"OS-EXT-STS:task_state"`
+	Power     int     `json:"OS-EXT-STS:power_state"` // nova/compute/power_state.py: 4 is SHUTDOWN
 	Fault     struct {
 		Message string `json:"message"`
 	} `json:"fault"`
@@ -356,7 +357,7 @@ func (s *server) server() Server {
 	if !s.hostShown || s.VMState == nil {
 		return Server{ID: s.ID, Partial: true}
 	}
-	one := Server{ID: s.ID, Name: s.Name, VMState: *s.VMState, TaskState: s.TaskState, Fault: s.Fault.Message}
+	one := Server{ID: s.ID, Name: s.Name, VMState: *s.VMState, TaskState: s.TaskState, Off: s.Power == 4, Fault: s.Fault.Message}
 	if s.Host != nil {
 		one.Host = *s.Host
 	}
@@ -612,6 +613,15 @@ func (c *Client) Evacuate(ctx context.Context, id, dest string) error {
 	return c.nova(ctx, request{
 		op: "evacuate instance " + id, method: http.MethodPost, path: "servers/" + url.PathEscape(id) + "/action",
 		body: map[string]any{"evacuate": body},
+	})
+}
+
+// Stop shuts an instance down, as its user would. ErrRefused is also what Nova says of
+// one that does not run.
+func (c *Client) Stop(ctx context.Context, id string) error {
+	return c.nova(ctx, request{
+		op: "stop instance " + id, method: http.MethodPost, path: "servers/" + url.PathEscape(id) + "/action",
+		body: map[string]any{"os-stop": nil},
 	})
 }
 

@@ -55,7 +55,7 @@ func (d Direct) Servers(_ context.Context, host string) ([]nova.Server, error) {
 		if i.host != host || i.deleted {
 			continue
 		}
-		s := nova.Server{ID: i.id, Name: i.name, Host: i.host, VMState: i.vmState, TaskState: i.taskState}
+		s := nova.Server{ID: i.id, Name: i.name, Host: i.host, VMState: i.vmState, TaskState: i.taskState, Off: i.powerState() == 4}
 		if i.status() == "ERROR" {
 			s.Fault = i.fault
 		}
@@ -104,6 +104,17 @@ func (d Direct) Evacuate(_ context.Context, id, dest string) error {
 		refused = c.evacuate(i, dest, false, "req-"+id)
 	}
 	return failure(op, refused)
+}
+
+// Stop shuts an instance down.
+func (d Direct) Stop(_ context.Context, id string) error {
+	c := d.Cloud
+	defer c.lock()()
+	i, refused := c.instance(id)
+	if refused == nil {
+		refused = c.stop(i)
+	}
+	return failure("stop instance "+id, refused)
 }
 
 // Destinations names the hosts on which placement has set room aside.

@@ -15,6 +15,7 @@ type instance struct {
 	fault              string
 	faultAt            time.Time
 	locked             bool
+	off                bool // its guest was shut down before it came to be in error
 	deleted            bool
 	created, updated   time.Time
 

@@ -321,6 +321,10 @@ func (i *instance) powerState() int {
 	switch i.vmState {
 	case "stopped", "shelved", "shelved_offloaded":
 		return 4
+	case "error":
+		if i.off {
+			return 4
+		}
 	case "paused":
 		return 3
 	case "building":

@@ -117,6 +117,28 @@ func (i *instance) pid() int {
 	return p.pid
 }
 
+// stopped waits until every thread of the supervisor has taken its SIGSTOP.
+func (i *instance) stopped() {
+	i.t.Helper()
+	pid := i.pid()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		running := 0
+		paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if _, after, found := strings.Cut(string(data), ") "); err == nil && found && !strings.HasPrefix(after, "T") {
+				running++
+			}
+		}
+		if running == 0 && len(paths) > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			i.t.Fatalf("%d threads of process %d do not stop", running, pid)
+		}
+	}
+}
+
 func TestALife(t *testing.T) {
 	i := newInstance(t, "good")
 	i.does("monitor", NotRunning)
@@ -149,6 +171,7 @@ func TestASupervisorThatHangsFailsMonitorAndIsStopped(t *testing.T) {
 	if err := syscall.Kill(i.pid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	i.stopped()
 	i.does("monitor", ErrGeneric)
 	i.says("hangs")
 	i.does("stop", Success)

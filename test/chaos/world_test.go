@@ -269,6 +269,10 @@ func (p *process) Destinations(ctx context.Context, id string) (hosts []string, 
 	return hosts, err
 }
 
+func (p *process) Stop(ctx context.Context, id string) error {
+	return p.ask(ctx, "stop", id, func() error { return p.direct().Stop(ctx, id) })
+}
+
 func (p *process) Evacuate(ctx context.Context, id, dest string) error {
 	return p.ask(ctx, "evacuate", id, func() error {
 		source, forced := "", false

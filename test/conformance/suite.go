@@ -461,7 +461,7 @@ func (s *suite) lists() {
 }
 
 // bootOnDead boots on the source, which it lets in for that, and kills it again.
-func (s *suite) bootOnDead(n int) []string {
+func (s *suite) bootOnDead(n int, prepare ...func(ids []string)) []string {
 	s.Helper()
 	s.must(s.Start(source))
 	s.until("force up", "200", func() string {
@@ -470,14 +470,20 @@ func (s *suite) bootOnDead(n int) []string {
 	s.is("enable", s.set(source, `{"status":"enabled"}`).code, http.StatusOK)
 	s.until("up", "true", func() string { return fmt.Sprint(s.service(source).Up) })
 	ids := s.boot(n)
+	for _, do := range prepare {
+		do(ids)
+	}
 	s.must(s.Kill(source))
 	s.is("force down", s.set(source, `{"forced_down":true}`).code, http.StatusOK)
 	return ids
 }
 
 func (s *suite) failures() {
-	ids := s.bootOnDead(2)
-	none, fails := ids[0], ids[1]
+	ids := s.bootOnDead(3, func(ids []string) {
+		s.is("stop", s.action(ids[2], `{"os-stop":null}`).code, http.StatusAccepted)
+		s.until("stopped", "SHUTOFF stopped - "+source, func() string { return s.looks(ids[2]) })
+	})
+	none, fails, stopped := ids[0], ids[1], ids[2]
 	s.is("disable", s.set(dest, `{"status":"disabled"}`).code, http.StatusOK)
 	s.evacuate(none, dest)
 	s.until("no valid host", "ERROR error - "+source, func() string { return s.looks(none) })
@@ -497,7 +503,17 @@ func (s *suite) failures() {
 	if f := s.fault(fails); !strings.Contains(f, "no space left on device") {
 		s.Errorf("fault: %s", f)
 	}
+	s.evacuate(stopped, other)
+	s.until("a rebuild that fails of one that was stopped", "ERROR error - "+source, func() string { return s.looks(stopped) })
+	servers, err := s.client.Servers(s.Context(), source)
+	s.must(err)
+	for _, one := range servers {
+		s.is("it can still be told that it was off: "+one.ID, one.Off, one.ID == stopped)
+	}
 	s.must(s.Knob(other, "spawn_fail", ""))
+	s.evacuate(stopped, other)
+	s.until("it is started", "ACTIVE active - "+other, func() string { return s.looks(stopped) })
+	s.until("it can be stopped", "202", func() string { return fmt.Sprint(s.action(stopped, `{"os-stop":null}`).code) })
 	s.evacuate(fails, other)
 	s.until("again", "ACTIVE active - "+other, func() string { return s.looks(fails) })
 	s.until("records", "failed "+other+", done "+other, func() string { return s.records(fails) })
