@@ -152,7 +152,7 @@ func (c *cluster) fresh(instances map[string]int) {
 		}
 		return nil
 	}))
-	args := []string{"--rebuild-time", "3s"}
+	args := []string{"--rebuild-time", "5s"}
 	for host, n := range instances {
 		args = append(args, "--instances", fmt.Sprintf("%s=%d", host, n))
 	}

@@ -152,7 +152,18 @@ func (c *cluster) admit(host string) {
 		api.get(c, "/os-services?binary=nova-compute&host="+host, &services)
 		s := services.Services[0]
 		if s.Forced {
-			if code := api.do(c, http.MethodPut, "/os-services/"+s.ID, `{"forced_down":false}`); code != http.StatusOK {
+			code := api.do(c, http.MethodPut, "/os-services/"+s.ID, `{"forced_down":false}`)
+			if code == http.StatusBadRequest {
+				// Its nova-compute was on again before its last instance had left: those records
+				// became done after it had completed the others, and wait for another start.
+				if err := c.ComputeKill(host); err != nil {
+					return err
+				}
+				if err := c.ComputeStart(host); err != nil {
+					return err
+				}
+			}
+			if code != http.StatusOK {
 				return fmt.Errorf("force up: %d", code)
 			}
 		}
