@@ -142,8 +142,6 @@ func (c *cluster) fresh(instances map[string]int) {
 	c.must(c.WaitOnline(c.Context()))
 	_, err = c.alive("crm_resource", "--wait", "--timeout", "60s")
 	c.must(err)
-	_, err = c.alive("cibadmin", "--delete", "--xpath", "//cluster_property_set[@id='nova-evac']")
-	c.must(err)
 	c.must(lab.Wait(c.Context(), time.Minute, "all supervisors to run", func(context.Context) error {
 		for _, node := range lab.Controllers {
 			if _, err := c.Exec(c.Context(), node, "nova-evac", "ocf", "monitor"); err != nil {
@@ -157,6 +155,9 @@ func (c *cluster) fresh(instances map[string]int) {
 		args = append(args, "--instances", fmt.Sprintf("%s=%d", host, n))
 	}
 	c.must(c.RestartNovasim(c.Context(), args...))
+	// Only now: from what the old cloud knew of its hosts the records would be written again.
+	_, err = c.alive("cibadmin", "--delete", "--xpath", "//cluster_property_set[@id='nova-evac']")
+	c.must(err)
 }
 
 // check has the simulated cloud say that no harm was done, and that every instance
