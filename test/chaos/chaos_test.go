@@ -83,7 +83,9 @@ func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 		for _, b := range w.cloud.Report().Breaches {
 			o.breaches = append(o.breaches, fmt.Sprintf("%s: %s: %s", b.Kind, b.Instance[:8], b.What))
 		}
+		w.mu.Lock()
 		o.breaches = append(o.breaches, w.refused...)
+		w.mu.Unlock()
 		if missing != "" && g == (guards{}) {
 			o.breaches = append(o.breaches, fmt.Sprintf("not finished %v after the chaos: %s", endTime, missing))
 			for _, h := range w.hosts {
@@ -98,7 +100,9 @@ func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 				w.log("%+v", h)
 			}
 		}
+		w.mu.Lock()
 		o.crashes, o.trace = w.crashes, slices.Clone(w.trace)
+		w.mu.Unlock()
 		for _, n := range w.nodes {
 			w.kill(n)
 		}
