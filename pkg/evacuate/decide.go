@@ -190,9 +190,9 @@ type Send struct {
 	ID string
 	// Dest is where to, empty for the scheduler's choice.
 	Dest string
-	// Stop is true where the instance has to be stopped when it has arrived: it was
-	// stopped, a rebuild of it has failed, and Nova starts what it evacuates from error.
-	Stop bool
+	// Again is true where a rebuild of the instance has failed. Nova starts what it
+	// evacuates from error: one that was stopped has to be stopped when it has arrived.
+	Again bool
 }
 
 // Count is how many instances are in one of the given states.
@@ -246,10 +246,10 @@ func Decide(s Situation, p Policy) Plan {
 	history := records(s)
 	plan.Done = left(s, history)
 
-	off := map[string]bool{}
+	inError := map[string]bool{}
 	var fresh []int // indexes into plan.Instances
 	for _, server := range sorted(s.Snapshot.Servers) {
-		off[server.ID] = server.VMState == "error" && server.Off
+		inError[server.ID] = server.VMState == "error"
 		i := judge(server, history[server.ID], usable, s, p)
 		if i.State == Waiting && len(history[server.ID]) == 0 {
 			fresh = append(fresh, len(plan.Instances))
@@ -286,7 +286,7 @@ func Decide(s Situation, p Policy) Plan {
 	if plan.Sending {
 		for _, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
-				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: elsewhere(history[i.ID], plan, s), Stop: off[i.ID] && len(history[i.ID]) > 0})
+				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: elsewhere(history[i.ID], plan, s), Again: inError[i.ID] && len(history[i.ID]) > 0})
 				busy++
 			}
 		}

@@ -27,6 +27,7 @@ type Nova interface {
 	Rebuilding(ctx context.Context, host string) ([]string, error)
 	Evacuations(ctx context.Context, host string, since time.Time) ([]nova.Migration, error)
 	Evacuate(ctx context.Context, id, dest string) error
+	WasStopped(ctx context.Context, id string) (bool, error)
 	Stop(ctx context.Context, id string) error
 	Destinations(ctx context.Context, id string) ([]string, error)
 	Skew() time.Duration
@@ -333,19 +334,26 @@ func (e *Evacuation) act(ctx context.Context, plan Plan) error {
 		return e.Nova.ForceDown(ctx, plan.Service, e.Witness.Reason())
 	}
 	for _, send := range plan.Send {
+		stop := false
+		if send.Again {
+			var err error
+			if stop, err = e.Nova.WasStopped(ctx, send.ID); err != nil && !errors.Is(err, nova.ErrNotFound) {
+				return err
+			}
+		}
 		if err := e.May(); err != nil {
 			return err
 		}
-		e.send(ctx, send)
+		e.send(ctx, send, stop)
 	}
 	return nil
 }
 
 // send posts one evacuation in the background. The request outlives ctx: one that
 // is on its way is never abandoned before its answer or its own time limit.
-func (e *Evacuation) send(ctx context.Context, send Send) {
+func (e *Evacuation) send(ctx context.Context, send Send, stop bool) {
 	a := e.attempts[send.ID]
-	e.attempts[send.ID] = Attempt{Pending: true, LastRecord: e.newest[send.ID], Failures: a.Failures, Stop: send.Stop || a.Stop}
+	e.attempts[send.ID] = Attempt{Pending: true, LastRecord: e.newest[send.ID], Failures: a.Failures, Stop: stop || a.Stop}
 	e.sentAt[send.ID] = e.Now()
 	e.pending++
 	go func() {
@@ -520,7 +528,7 @@ func (e *Evacuation) glide(ctx context.Context, pause time.Duration) time.Durati
 				return 0 // the look will say why
 			}
 			e.inFlight[next.ID] = true
-			e.send(ctx, next)
+			e.send(ctx, next, false)
 		}
 	}
 	return max(min(pause, due.Sub(e.Now())), 0)

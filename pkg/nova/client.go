@@ -330,7 +330,6 @@ type server struct {
 	Host      *string `json:"OS-EXT-SRV-ATTR:host"`
 	VMState   *string `json:"OS-EXT-STS:vm_state"`
 	TaskState string  `json:"OS-EXT-STS:task_state"`
-	Power     int     `json:"OS-EXT-STS:power_state"` // nova/compute/power_state.py: 4 is SHUTDOWN
 	Fault     struct {
 		Message string `json:"message"`
 	} `json:"fault"`
@@ -357,7 +356,7 @@ func (s *server) server() Server {
 	if !s.hostShown || s.VMState == nil {
 		return Server{ID: s.ID, Partial: true}
 	}
-	one := Server{ID: s.ID, Name: s.Name, VMState: *s.VMState, TaskState: s.TaskState, Off: s.Power == 4, Fault: s.Fault.Message}
+	one := Server{ID: s.ID, Name: s.Name, VMState: *s.VMState, TaskState: s.TaskState, Fault: s.Fault.Message}
 	if s.Host != nil {
 		one.Host = *s.Host
 	}
@@ -614,6 +613,39 @@ func (c *Client) Evacuate(ctx context.Context, id, dest string) error {
 		op: "evacuate instance " + id, method: http.MethodPost, path: "servers/" + url.PathEscape(id) + "/action",
 		body: map[string]any{"evacuate": body},
 	})
+}
+
+// WasStopped answers whether an instance was shut down before it was evacuated: the
+// last of its actions that started or stopped it was a stop. Nova has forgotten it in
+// every other place once a rebuild has failed: vm_state is error, power_state 0 (seen
+// on Nova 26.2). That a guest shut itself down Nova records as a stop, too.
+func (c *Client) WasStopped(ctx context.Context, id string) (bool, error) {
+	var answer struct {
+		Actions []struct {
+			Name  string `json:"action"`
+			Start stamp  `json:"start_time"`
+		} `json:"instanceActions"`
+	}
+	err := c.nova(ctx, request{op: "list actions of instance " + id, method: http.MethodGet,
+		path: "servers/" + url.PathEscape(id) + "/os-instance-actions", out: &answer})
+	if err != nil {
+		return false, err
+	}
+	slices.SortStableFunc(answer.Actions, func(a, b struct {
+		Name  string `json:"action"`
+		Start stamp  `json:"start_time"`
+	}) int {
+		return b.Start.Compare(a.Start.Time)
+	})
+	for _, a := range answer.Actions {
+		switch a.Name {
+		case "stop":
+			return true, nil
+		case "start", "reboot", "create", "rebuild", "unshelve", "resume", "restore":
+			return false, nil
+		}
+	}
+	return false, nil
 }
 
 // Stop shuts an instance down, as its user would. ErrRefused is also what Nova says of

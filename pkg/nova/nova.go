@@ -48,9 +48,6 @@ type Server struct {
 	VMState string
 	// TaskState is OS-EXT-STS:task_state, empty for none.
 	TaskState string
-	// Off is true where the guest was shut down when its host was last heard of:
-	// power_state is not touched by the host's death, nor by a rebuild that fails.
-	Off bool
 	// Fault is the message of the instance's last fault, empty for none.
 	Fault string
 	// Partial is true for the minimal record that Nova returns from a cell that

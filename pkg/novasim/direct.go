@@ -55,7 +55,7 @@ func (d Direct) Servers(_ context.Context, host string) ([]nova.Server, error) {
 		if i.host != host || i.deleted {
 			continue
 		}
-		s := nova.Server{ID: i.id, Name: i.name, Host: i.host, VMState: i.vmState, TaskState: i.taskState, Off: i.powerState() == 4}
+		s := nova.Server{ID: i.id, Name: i.name, Host: i.host, VMState: i.vmState, TaskState: i.taskState}
 		if i.status() == "ERROR" {
 			s.Fault = i.fault
 		}
@@ -104,6 +104,22 @@ func (d Direct) Evacuate(_ context.Context, id, dest string) error {
 		refused = c.evacuate(i, dest, false, "req-"+id)
 	}
 	return failure(op, refused)
+}
+
+// WasStopped looks at an instance's actions, as nova.Client does.
+func (d Direct) WasStopped(_ context.Context, id string) (bool, error) {
+	c := d.Cloud
+	defer c.look()()
+	i, refused := c.instance(id)
+	if refused != nil {
+		return false, failure("list actions of instance "+id, refused)
+	}
+	for n := len(i.actions) - 1; n >= 0; n-- {
+		if name := i.actions[n].name; name == "stop" || name == "start" {
+			return name == "stop", nil
+		}
+	}
+	return false, nil
 }
 
 // Stop shuts an instance down.

@@ -320,7 +320,7 @@ func (c *Cloud) fail(a *attempt, message string) {
 }
 
 func (i *instance) err(c *Cloud, task, message string) {
-	i.off = i.vmState == "stopped" || i.off && i.vmState == "error"
+	i.failed = true
 	i.vmState, i.taskState, i.updated = "error", task, c.now
 	i.fault, i.faultAt = message, c.now
 }

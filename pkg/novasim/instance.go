@@ -15,7 +15,7 @@ type instance struct {
 	fault              string
 	faultAt            time.Time
 	locked             bool
-	off                bool // its guest was shut down before it came to be in error
+	failed             bool // a rebuild of it has failed, which takes its power_state along
 	deleted            bool
 	created, updated   time.Time
 
@@ -88,6 +88,9 @@ func (c *Cloud) addInstances(batch Batch) []string {
 		} else {
 			h.guests[i.id], h.disks[i.id], h.allocated[i.id] = true, true, true
 			i.ranOn = []string{h.name}
+		}
+		if i.vmState == "stopped" {
+			c.act(i, "req-"+i.id, "stop")
 		}
 		c.instances = append(c.instances, i)
 		c.byID[i.id] = i

@@ -322,8 +322,8 @@ func (i *instance) powerState() int {
 	case "stopped", "shelved", "shelved_offloaded":
 		return 4
 	case "error":
-		if i.off {
-			return 4
+		if i.failed {
+			return 0
 		}
 	case "paused":
 		return 3

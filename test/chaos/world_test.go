@@ -269,6 +269,11 @@ func (p *process) Destinations(ctx context.Context, id string) (hosts []string, 
 	return hosts, err
 }
 
+func (p *process) WasStopped(ctx context.Context, id string) (stopped bool, err error) {
+	err = p.ask(ctx, "actions", id, func() (err error) { stopped, err = p.direct().WasStopped(ctx, id); return err })
+	return stopped, err
+}
+
 func (p *process) Stop(ctx context.Context, id string) error {
 	return p.ask(ctx, "stop", id, func() error { return p.direct().Stop(ctx, id) })
 }

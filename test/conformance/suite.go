@@ -505,10 +505,10 @@ func (s *suite) failures() {
 	}
 	s.evacuate(stopped, other)
 	s.until("a rebuild that fails of one that was stopped", "ERROR error - "+source, func() string { return s.looks(stopped) })
-	servers, err := s.client.Servers(s.Context(), source)
-	s.must(err)
-	for _, one := range servers {
-		s.is("it can still be told that it was off: "+one.ID, one.Off, one.ID == stopped)
+	for id, want := range map[string]bool{stopped: true, fails: false} {
+		was, err := s.client.WasStopped(s.Context(), id)
+		s.must(err)
+		s.is("its actions still tell whether it was stopped", was, want)
 	}
 	s.must(s.Knob(other, "spawn_fail", ""))
 	s.evacuate(stopped, other)
