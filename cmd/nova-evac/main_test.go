@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,22 +60,21 @@ func startCloud(ts *testscript.TestScript, _ bool, args []string) {
 	cloud := novasim.New(cfg)
 	server := httptest.NewServer(cloud.Handler())
 	ts.Defer(server.Close)
-	clouds[ts.Getenv("WORK")] = cloud
-	ts.Defer(func() { delete(clouds, ts.Getenv("WORK")) })
+	clouds.Store(ts.Getenv("WORK"), cloud)
 	for name, value := range map[string]string{"OS_AUTH_URL": server.URL + "/v3", "OS_USERNAME": "admin", "OS_PASSWORD": "secret", "OS_PROJECT_NAME": "admin"} {
 		ts.Setenv(name, value)
 	}
 }
 
 // clouds are those of the scripts that run, by their directories.
-var clouds = map[string]*novasim.Cloud{}
+var clouds sync.Map
 
 func cloudOf(ts *testscript.TestScript) *novasim.Cloud {
-	cloud := clouds[ts.Getenv("WORK")]
-	if cloud == nil {
+	cloud, started := clouds.Load(ts.Getenv("WORK"))
+	if !started {
 		ts.Fatalf("no cloud was started")
 	}
-	return cloud
+	return cloud.(*novasim.Cloud)
 }
 
 func power(ts *testscript.TestScript, _ bool, args []string) {
