@@ -226,6 +226,10 @@ const longRebuild = 20 * time.Minute
 // sent elsewhere by then, both rebuild the instance.
 const queueTime = 3 * time.Minute
 
+// sameSecond is how long an evacuation is left to a destination that took it in the
+// very second in which it was fenced.
+const sameSecond = time.Minute
+
 // heartbeatLife is how long the scheduler may still choose a host that has fallen
 // silent: Nova's service_down_time, by default a minute, and some more.
 const heartbeatLife = 90 * time.Second
@@ -533,7 +537,18 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 // fenced stands in its disabled_reason, if that is ours.
 func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s Situation) bool {
 	fenced, ours := record.ParseReason(services[m.Dest].DisabledReason)
-	return m.Status == "pre-migrating" && ours && !fenced.Since.IsZero() && m.Updated.After(fenced.Since.Add(s.Skew+clockMargin))
+	if m.Status != "pre-migrating" || !ours || fenced.Since.IsZero() {
+		return false
+	}
+	// Both are whole seconds. In the same second it may have been either before the
+	// host died or after: it is given its time.
+	switch since := m.Updated.Sub(fenced.Since.Add(s.Skew)); {
+	case since >= time.Second:
+		return true
+	case since > -time.Second:
+		return s.Now.Add(s.Skew).Sub(m.Updated) < sameSecond
+	}
+	return false
 }
 
 // arrivedAfterFencing answers whether an instance is on the host by an evacuation
