@@ -1,6 +1,7 @@
 package cib
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,13 +74,12 @@ func (f File) Replace(ctx context.Context, old Stored, r record.Record) (Stored,
 	return changed, err
 }
 
+// defaultInterval is how often a store in this machine is looked at.
+const defaultInterval = 250 * time.Millisecond
+
 // Subscribe asks every Interval.
 func (f File) Subscribe(ctx context.Context) <-chan Update {
-	interval := f.Interval
-	if interval == 0 {
-		interval = 250 * time.Millisecond
-	}
-	return subscribe(ctx, f, interval)
+	return subscribe(ctx, f, cmp.Or(f.Interval, defaultInterval))
 }
 
 // update rewrites the file under the lock, so that a reader sees the old or the

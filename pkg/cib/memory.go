@@ -1,6 +1,7 @@
 package cib
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -79,11 +80,7 @@ func (m *Memory) write(ctx context.Context, host string, r record.Record, allowe
 
 // Subscribe asks every Interval.
 func (m *Memory) Subscribe(ctx context.Context) <-chan Update {
-	interval := m.Interval
-	if interval == 0 {
-		interval = 250 * time.Millisecond
-	}
-	return subscribe(ctx, m, interval)
+	return subscribe(ctx, m, cmp.Or(m.Interval, defaultInterval))
 }
 
 // Writes is how many writes went through so far.

@@ -243,22 +243,19 @@ func Decide(s Situation, p Policy) Plan {
 		return plan
 	}
 	plan.Service = service
-	usable := map[string]nova.Service{}
-	for _, svc := range s.Snapshot.Services {
-		usable[svc.Host] = svc
-	}
-	history := records(s)
-	plan.Done = left(s, history)
+	services := byHost(s.Snapshot.Services)
+	pasts := records(s)
+	plan.Done = left(s, pasts)
 
-	inError := map[string]bool{}
 	var fresh []int // indexes into plan.Instances
-	for _, server := range sorted(s.Snapshot.Servers) {
-		inError[server.ID] = server.VMState == "error"
-		i := judge(server, history[server.ID], usable, s, p)
-		if i.State == Waiting && len(history[server.ID]) == 0 {
+	servers := sorted(s.Snapshot.Servers)
+	for _, server := range servers {
+		past := pasts[server.ID]
+		i := judge(server, past, services, s, p)
+		if i.State == Waiting && len(past.own) == 0 {
 			fresh = append(fresh, len(plan.Instances))
 		}
-		if i.State == Rebuilding && undecided(server, s) && asksWhere(s, usable) {
+		if i.State == Rebuilding && undecided(past, s) && asksWhere(s, services) {
 			plan.Ask = append(plan.Ask, i.ID)
 		}
 		plan.Instances = append(plan.Instances, i)
@@ -267,10 +264,7 @@ func Decide(s Situation, p Policy) Plan {
 
 	// A request that is still under way for an instance that is not listed occupies
 	// its slot as well: its answer alone says what became of it.
-	listed := map[string]bool{}
-	for _, i := range plan.Instances {
-		listed[i.ID] = true
-	}
+	listed := ids(servers)
 	busy := plan.Count(Sent, Rebuilding)
 	for _, i := range plan.Instances {
 		// A lost answer holds its slot too: it bounds what a next owner cannot see.
@@ -284,13 +278,13 @@ func Decide(s Situation, p Policy) Plan {
 		}
 	}
 	// An operator's own disable stands in the place of our reason, and stays.
-	told := service.ForcedDown && !nova.MayDisable(service, s.Reason)
-	plan.ForceDown = !told && !s.WasDown
+	plan.ForceDown = !nova.KnowsDown(service, s.Reason) && !s.WasDown
 	plan.Sending = service.ForcedDown && !plan.ForceDown && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded()
 	if plan.Sending {
-		for _, i := range plan.Instances {
+		for n, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
-				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: elsewhere(history[i.ID], plan, s), Again: inError[i.ID] && len(history[i.ID]) > 0})
+				own := pasts[i.ID].own
+				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: elsewhere(own, plan, s), Again: servers[n].VMState == "error" && len(own) > 0})
 				busy++
 			}
 		}
@@ -316,7 +310,7 @@ func find(services []nova.Service, host string) (nova.Service, bool) {
 func elsewhere(history []nova.Migration, plan Plan, s Situation) string {
 	tried := map[string]bool{}
 	for _, m := range history {
-		if m.Status == "error" || m.Status == "failed" {
+		if unsuccessful(m) {
 			tried[m.Dest] = true
 		}
 	}
@@ -347,34 +341,66 @@ func sorted(servers []nova.Server) []nova.Server {
 	return servers
 }
 
-// records groups this generation's evacuation records from the host by instance,
-// newest first. Older ones mean nothing: some stay accepted or pre-migrating for
-// ever (seen on Nova 26.2).
-func records(s Situation) map[string][]nova.Migration {
-	by := map[string][]nova.Migration{}
-	since := s.Since.Add(s.Skew - clockMargin)
-	for _, m := range s.Snapshot.Evacuations {
-		if m.Source == s.Host && !m.Created.Before(since) {
-			by[m.Instance] = append(by[m.Instance], m)
-		}
-	}
-	for _, ms := range by {
-		slices.SortFunc(ms, func(a, b nova.Migration) int { return cmp.Compare(b.ID, a.ID) })
+// byHost is for looking services up.
+func byHost(services []nova.Service) map[string]nova.Service {
+	by := make(map[string]nova.Service, len(services))
+	for _, svc := range services {
+		by[svc.Host] = svc
 	}
 	return by
 }
 
+// ids are those of the instances listed.
+func ids(servers []nova.Server) map[string]bool {
+	listed := make(map[string]bool, len(servers))
+	for _, server := range servers {
+		listed[server.ID] = true
+	}
+	return listed
+}
+
+// past is the evacuation records of one instance.
+type past struct {
+	// all have the host as their source or their destination, in no order.
+	all []nova.Migration
+	// own are those from the host of this generation, newest first. Older ones mean
+	// little: some stay accepted or pre-migrating for ever (seen on Nova 26.2).
+	own []nova.Migration
+}
+
+// records groups the evacuation records by instance.
+func records(s Situation) map[string]past {
+	by := map[string]past{}
+	since := s.Since.Add(s.Skew - clockMargin)
+	for _, m := range s.Snapshot.Evacuations {
+		p := by[m.Instance]
+		p.all = append(p.all, m)
+		if m.Source == s.Host && !m.Created.Before(since) {
+			p.own = append(p.own, m)
+		}
+		by[m.Instance] = p
+	}
+	for _, p := range by {
+		slices.SortFunc(p.own, func(a, b nova.Migration) int { return cmp.Compare(b.ID, a.ID) })
+	}
+	return by
+}
+
+// unsuccessful answers whether a record says itself that its evacuation failed.
+func unsuccessful(m nova.Migration) bool { return m.Status == "error" || m.Status == "failed" }
+
+// shows answers whether Nova shows the record of an attempt's request, which proves
+// that it took it, whatever the answer was.
+func (p past) shows(a Attempt) bool { return len(p.own) > 0 && p.own[0].ID > a.LastRecord }
+
 // left counts the instances with an evacuation of this generation that are not on
 // the host any more. Its record may be open still: Nova changes the host first. One
 // that was deleted is not counted, its records went with it.
-func left(s Situation, history map[string][]nova.Migration) int {
-	here := map[string]bool{}
-	for _, server := range s.Snapshot.Servers {
-		here[server.ID] = true
-	}
+func left(s Situation, pasts map[string]past) int {
+	here := ids(s.Snapshot.Servers)
 	n := 0
-	for id, ms := range history {
-		if !here[id] && slices.ContainsFunc(ms, func(m nova.Migration) bool { return m.Status != "error" && m.Status != "failed" }) {
+	for id, past := range pasts {
+		if !here[id] && slices.ContainsFunc(past.own, func(m nova.Migration) bool { return !unsuccessful(m) }) {
 			n++
 		}
 	}
@@ -386,15 +412,9 @@ func left(s Situation, history map[string][]nova.Migration) int {
 // the host with nothing under way has failed, and gets a pause; one whose
 // destination died has not failed, and gets none.
 func Learn(s Situation, p Policy) map[string]Attempt {
-	services := map[string]nova.Service{}
-	for _, svc := range s.Snapshot.Services {
-		services[svc.Host] = svc
-	}
-	history := records(s)
-	listed := map[string]bool{}
+	services, pasts, listed := byHost(s.Snapshot.Services), records(s), ids(s.Snapshot.Servers)
 	learned := map[string]Attempt{}
 	for _, server := range s.Snapshot.Servers {
-		listed[server.ID] = true
 		a, tried := s.Attempts[server.ID]
 		if !tried {
 			continue
@@ -403,13 +423,13 @@ func Learn(s Situation, p Policy) map[string]Attempt {
 		if a.Pending || a.Over || !a.Answered.Before(s.Snapshot.Began) || server.Partial {
 			continue
 		}
-		own := history[server.ID]
-		shown := len(own) > 0 && own[0].ID > a.LastRecord
-		if under, _ := underway(server, own, services, s); under || !shown && s.Now.Before(a.UnknownUntil) {
+		past := pasts[server.ID]
+		shown := past.shows(a)
+		if under, _ := underway(server, past, services, s); under || !shown && s.Now.Before(a.UnknownUntil) {
 			continue
 		}
 		a.Over, a.UnknownUntil = true, time.Time{}
-		if !shown || failed(server, own) {
+		if !shown || failed(server, past.own) {
 			a.Failures++
 			a.NotBefore = s.Now.Add(p.Pause(a.Failures))
 		}
@@ -424,15 +444,13 @@ func Learn(s Situation, p Policy) map[string]Attempt {
 }
 
 // judge says what is to be thought of one instance that Nova has on the host.
-func judge(server nova.Server, history []nova.Migration, services map[string]nova.Service, s Situation, p Policy) Instance {
+func judge(server nova.Server, past past, services map[string]nova.Service, s Situation, p Policy) Instance {
 	i := Instance{ID: server.ID, Name: server.Name}
 	is := func(state State, why string) Instance {
 		i.State, i.Why = state, why
 		return i
 	}
 	a, tried := s.Attempts[server.ID]
-	// The request's own record proves that Nova took it, whatever the answer was.
-	shown := tried && len(history) > 0 && history[0].ID > a.LastRecord
 	switch {
 	case a.Pending:
 		return is(Sent, "")
@@ -443,17 +461,17 @@ func judge(server nova.Server, history []nova.Migration, services map[string]nov
 	if server.Partial {
 		return is(Rebuilding, "its cell is down, Nova tells nothing of it")
 	}
-	if arrivedAfterFencing(server, s) {
+	if past.arrivedAfterFencing(s) {
 		return is(Skipped, "it has come to the host after that was fenced: the host is on again and runs it")
 	}
-	if where, why := underway(server, history, services, s); where {
-		i.Dest = dest(history)
-		if len(history) > 0 {
-			i.Began = history[0].Created
+	if under, why := underway(server, past, services, s); under {
+		i.Dest = dest(past.own)
+		if len(past.own) > 0 {
+			i.Began = past.own[0].Created
 		}
 		return is(Rebuilding, why)
 	}
-	if tried && !shown && s.Now.Before(a.UnknownUntil) {
+	if tried && !past.shows(a) && s.Now.Before(a.UnknownUntil) {
 		return is(Doubtful, fmt.Sprintf("the answer to its request was lost; sent again after %s unless it shows", clock(a.UnknownUntil)))
 	}
 	if why := stays(server); why != "" {
@@ -461,10 +479,11 @@ func judge(server nova.Server, history []nova.Migration, services map[string]nov
 	}
 
 	failure := a.Err
-	if len(history) > 0 && failed(server, history) {
-		failure = cmp.Or(server.Fault, "its evacuation ended as "+history[0].Status)
-		if history[0].Dest != "" {
-			failure += " (on " + history[0].Dest + ")"
+	if len(past.own) > 0 && failed(server, past.own) {
+		last := past.own[0]
+		failure = cmp.Or(server.Fault, "its evacuation ended as "+last.Status)
+		if last.Dest != "" {
+			failure += " (on " + last.Dest + ")"
 		}
 	}
 	if s.Now.Before(a.NotBefore) {
@@ -477,16 +496,15 @@ func judge(server nova.Server, history []nova.Migration, services map[string]nov
 // more has failed. Its record need not say so: where no host is valid, Nova marks the
 // oldest record that is accepted, which may be another one's.
 func failed(server nova.Server, history []nova.Migration) bool {
-	status := history[0].Status
-	return status == "error" || status == "failed" || server.VMState == "error" && server.TaskState == ""
+	return unsuccessful(history[0]) || server.VMState == "error" && server.TaskState == ""
 }
 
 // underway answers whether Nova may still be working on an instance's evacuation.
 // An evacuation whose every destination is dead is not: nothing in Nova ends it
 // (seen on Nova 26.2, the record stays pre-migrating for ever).
-func underway(server nova.Server, history []nova.Migration, services map[string]nova.Service, s Situation) (bool, string) {
+func underway(server nova.Server, past past, services map[string]nova.Service, s Situation) (bool, string) {
 	open := false
-	for _, m := range history {
+	for _, m := range past.own {
 		// Nova sets the host before the record is done, and the records were read first:
 		// an instance that came back to a host that is down is impossible, one that is
 		// not yet seen to have left is not.
@@ -499,11 +517,11 @@ func underway(server nova.Server, history []nova.Migration, services map[string]
 	switch {
 	case open:
 		return true, ""
-	case rebuilding && len(history) == 0:
+	case rebuilding && len(past.own) == 0:
 		// Begun before this generation: by hand, or a user's own rebuild that the
 		// host took with it. Nobody works on the latter, and Nova takes an evacuation
 		// all the same, so it has to be told apart from the former by its record.
-		return openBefore(server, services, s), "its evacuation was begun before the host was fenced"
+		return openBefore(server, past, services, s), "its evacuation was begun before the host was fenced"
 	}
 	return false, ""
 }
@@ -551,21 +569,19 @@ func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s S
 	return false
 }
 
-// arrivedAfterFencing answers whether an instance is on the host by an evacuation
+// arrivedAfterFencing answers whether the instance is on the host by an evacuation
 // that ended there after the host was fenced: the host was powered on again and took
-// up what was waiting for it. (Its record becomes done only after that.) It may be forced down as long as it likes, the guest
-// runs there.
-func arrivedAfterFencing(server nova.Server, s Situation) bool {
-	return slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
-		return m.Instance == server.ID && m.Dest == s.Host && m.Status != "error" && m.Status != "failed" && m.Updated.After(s.Since.Add(s.Skew+clockMargin))
+// up what was waiting for it. (The record becomes done only after that.) However long
+// the host is forced down, the guest runs there.
+func (p past) arrivedAfterFencing(s Situation) bool {
+	return slices.ContainsFunc(p.all, func(m nova.Migration) bool {
+		return m.Dest == s.Host && !unsuccessful(m) && m.Updated.After(s.Since.Add(s.Skew+clockMargin))
 	})
 }
 
 // openBefore answers whether an evacuation from before this generation goes on.
-func openBefore(server nova.Server, services map[string]nova.Service, s Situation) bool {
-	return slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
-		return m.Instance == server.ID && m.Source == s.Host && goesOn(m, server, services, s)
-	})
+func openBefore(server nova.Server, past past, services map[string]nova.Service, s Situation) bool {
+	return slices.ContainsFunc(past.all, func(m nova.Migration) bool { return m.Source == s.Host && goesOn(m, server, services, s) })
 }
 
 // novaAge is how old a record is by Nova's clock.
@@ -608,9 +624,9 @@ func headedForDead(m nova.Migration, s Situation, services map[string]nova.Servi
 // destination. Another one may name one all the same: of two evacuations the later
 // one's destination claims the earlier one's record (nova/db/main/api.py,
 // migration_get_by_instance_and_status takes the first that is accepted).
-func undecided(server nova.Server, s Situation) bool {
-	return slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
-		return m.Instance == server.ID && m.Source == s.Host && (m.Status == "accepted" || m.Status == "completed") && m.Dest == ""
+func undecided(past past, s Situation) bool {
+	return slices.ContainsFunc(past.all, func(m nova.Migration) bool {
+		return m.Source == s.Host && (m.Status == "accepted" || m.Status == "completed") && m.Dest == ""
 	})
 }
 

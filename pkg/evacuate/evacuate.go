@@ -286,10 +286,7 @@ func (e *Evacuation) retryOnNewCapacity(services []nova.Service) {
 
 // noteArrivals finds the instances that have left the host and are to be stopped.
 func (e *Evacuation) noteArrivals(s Situation) {
-	listed := map[string]bool{}
-	for _, server := range s.Snapshot.Servers {
-		listed[server.ID] = true
-	}
+	listed := ids(s.Snapshot.Servers)
 	for id, a := range e.attempts {
 		if a.Stop && !listed[id] && !a.Pending && a.Answered.Before(s.Snapshot.Began) {
 			e.arrived[id] = true

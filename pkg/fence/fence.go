@@ -214,7 +214,7 @@ func (c *call) forceDown(ctx context.Context, reason string) error {
 	if err != nil {
 		return err
 	}
-	if service.ForcedDown && !nova.MayDisable(service, reason) {
+	if nova.KnowsDown(service, reason) {
 		return nil
 	}
 	return client.ForceDown(ctx, service, reason)

@@ -22,11 +22,9 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/singleflight"
-)
 
-// ReasonPrefix begins the disabled_reason of a service that nova-evac disabled:
-// by it we know our own disable from an operator's.
-const ReasonPrefix = "nova-evac"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
 
 // pageSize is asked for in lists; it is Nova's default max_limit, to which Nova
 // lowers it by itself where an operator configured less.
@@ -272,7 +270,7 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 // ForceDown tells Nova, in one PUT, that a host is dead, and takes it away from
 // the scheduler with reason as the text (cut at Nova's 255 characters). svc must
 // be fresh: a service that is disabled already keeps an operator's disable and
-// reason as they are; only a reason of our own (ReasonPrefix) is renewed.
+// reason as they are; only a reason of our own (record.ReasonPrefix) is renewed.
 //
 // It may be repeated without harm. Whether it took effect is to be read back from
 // Services.
@@ -291,8 +289,14 @@ func (c *Client) ForceDown(ctx context.Context, svc Service, reason string) erro
 // MayDisable answers whether disabling a service with this reason takes nothing from
 // an operator: it is enabled, or disabled by us with another reason.
 func MayDisable(svc Service, reason string) bool {
-	ours := strings.HasPrefix(svc.DisabledReason, ReasonPrefix)
+	ours := strings.HasPrefix(svc.DisabledReason, record.ReasonPrefix)
 	return svc.Enabled || ours && svc.DisabledReason != reason
+}
+
+// KnowsDown answers whether Nova has been told all that ForceDown with this reason
+// would tell it.
+func KnowsDown(svc Service, reason string) bool {
+	return svc.ForcedDown && !MayDisable(svc, reason)
 }
 
 // ForceUp takes back that a host is dead: from now on its heartbeat counts again.
@@ -309,7 +313,7 @@ func (c *Client) ForceUp(ctx context.Context, svc Service) error {
 // sent, and the error is ErrRefused.
 func (c *Client) Enable(ctx context.Context, svc Service) error {
 	op := "enable " + svc.Host
-	if !svc.Enabled && !strings.HasPrefix(svc.DisabledReason, ReasonPrefix) {
+	if !svc.Enabled && !strings.HasPrefix(svc.DisabledReason, record.ReasonPrefix) {
 		return &Error{Op: op, Kind: ErrRefused, Message: fmt.Sprintf("not nova-evac disabled the service (reason %q), so nova-evac leaves it", c.clean(svc.DisabledReason))}
 	}
 	return c.update(ctx, op, svc, map[string]any{"status": "enabled"})
@@ -620,32 +624,38 @@ func (c *Client) Evacuate(ctx context.Context, id, dest string) error {
 // every other place once a rebuild has failed: vm_state is error, power_state 0 (seen
 // on Nova 26.2). That a guest shut itself down Nova records as a stop, too.
 func (c *Client) WasStopped(ctx context.Context, id string) (bool, error) {
+	type action struct {
+		Name  string `json:"action"`
+		Start stamp  `json:"start_time"`
+	}
 	var answer struct {
-		Actions []struct {
-			Name  string `json:"action"`
-			Start stamp  `json:"start_time"`
-		} `json:"instanceActions"`
+		Actions []action `json:"instanceActions"`
 	}
 	err := c.nova(ctx, request{op: "list actions of instance " + id, method: http.MethodGet,
 		path: "servers/" + url.PathEscape(id) + "/os-instance-actions", out: &answer})
 	if err != nil {
 		return false, err
 	}
-	slices.SortStableFunc(answer.Actions, func(a, b struct {
-		Name  string `json:"action"`
-		Start stamp  `json:"start_time"`
-	}) int {
-		return b.Start.Compare(a.Start.Time)
-	})
+	slices.SortStableFunc(answer.Actions, func(a, b action) int { return b.Start.Compare(a.Start.Time) })
+	var names []string
 	for _, a := range answer.Actions {
-		switch a.Name {
+		names = append(names, a.Name)
+	}
+	return StoppedLast(names), nil
+}
+
+// StoppedLast answers whether, of an instance's actions, newest first, the first that
+// says whether its guest runs is a stop.
+func StoppedLast(actions []string) bool {
+	for _, name := range actions {
+		switch name {
 		case "stop":
-			return true, nil
+			return true
 		case "start", "reboot", "create", "rebuild", "unshelve", "resume", "restore":
-			return false, nil
+			return false
 		}
 	}
-	return false, nil
+	return false
 }
 
 // Stop shuts an instance down, as its user would. ErrRefused is also what Nova says of

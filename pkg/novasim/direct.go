@@ -114,12 +114,11 @@ func (d Direct) WasStopped(_ context.Context, id string) (bool, error) {
 	if refused != nil {
 		return false, failure("list actions of instance "+id, refused)
 	}
+	var names []string
 	for n := len(i.actions) - 1; n >= 0; n-- {
-		if name := i.actions[n].name; name == "stop" || name == "start" {
-			return name == "stop", nil
-		}
+		names = append(names, i.actions[n].name)
 	}
-	return false, nil
+	return nova.StoppedLast(names), nil
 }
 
 // Stop shuts an instance down.

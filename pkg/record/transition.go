@@ -162,8 +162,9 @@ func CheckHost(host string) error {
 	return nil
 }
 
-// reasonPrefix begins every disabled_reason that nova-evac leaves in Nova.
-const reasonPrefix = "nova-evac"
+// ReasonPrefix begins every disabled_reason that nova-evac leaves in Nova: by it our
+// own disable is told from an operator's.
+const ReasonPrefix = "nova-evac"
 
 // Witness is what of a record stands in Nova's service record of its host, as the
 // disabled_reason: acknowledged writes to the CIB can be lost, when two partitions of
@@ -181,7 +182,7 @@ func (r Record) Witness() Witness { return Witness{r.Gen, r.Since, r.Claim} }
 
 // Reason is the witness as a disabled_reason.
 func (w Witness) Reason() string {
-	text := fmt.Sprintf("%s gen=%d since=%s", reasonPrefix, w.Gen, w.Since.UTC().Format(timeFormat))
+	text := fmt.Sprintf("%s gen=%d since=%s", ReasonPrefix, w.Gen, w.Since.UTC().Format(timeFormat))
 	if w.Claim != "" {
 		text += " claim=" + w.Claim
 	}
@@ -191,7 +192,7 @@ func (w Witness) Reason() string {
 // ParseReason reads a witness back from a disabled_reason; ours is false where
 // somebody else disabled the service.
 func ParseReason(reason string) (w Witness, ours bool) {
-	text, ours := strings.CutPrefix(reason, reasonPrefix)
+	text, ours := strings.CutPrefix(reason, ReasonPrefix)
 	if !ours {
 		return w, false
 	}

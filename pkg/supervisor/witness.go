@@ -47,27 +47,37 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	witnesses := map[string]record.Witness{}
 	for _, service := range services {
-		found, ours := record.ParseReason(service.DisabledReason)
-		if !ours || !service.ForcedDown || found.Gen == 0 {
+		if found, ours := record.ParseReason(service.DisabledReason); ours && service.ForcedDown && found.Gen > 0 {
+			witnesses[service.Host] = found
+		}
+	}
+	if len(witnesses) == 0 {
+		return nil
+	}
+	all, err := s.Records.Query(ctx)
+	if err != nil {
+		return err
+	}
+	of := s.recordsOf(all, services)
+	for _, service := range services {
+		found, fenced := witnesses[service.Host]
+		if !fenced {
 			continue
 		}
-		all, err := s.Records.Query(ctx)
-		if err != nil {
-			return err
-		}
-		lost, missing := s.lost(all, services, service.Host, found)
-		if !missing {
+		r, recorded := of[service.Host]
+		if recorded && (r.Err != nil || r.Gen >= found.Gen) {
 			continue
 		}
 		view, err := s.Members.View(ctx)
 		if err != nil || !view.Quorum {
 			return err
 		}
-		if lost == nil {
-			_, err = s.Records.Create(ctx, record.Recovered(service.Host, found, s.Now()))
+		if recorded {
+			_, err = s.Records.Replace(ctx, r, r.Corrected(found, evacuate.InDoubt(s.Policy, 0), s.Now()))
 		} else {
-			_, err = s.Records.Replace(ctx, *lost, lost.Corrected(found, evacuate.InDoubt(s.Policy, 0), s.Now()))
+			_, err = s.Records.Create(ctx, record.Recovered(service.Host, found, s.Now()))
 		}
 		if errors.Is(err, cib.ErrExists) || errors.Is(err, cib.ErrConflict) {
 			continue // somebody else was quicker
@@ -80,15 +90,15 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 	return nil
 }
 
-// lost answers whether the records miss what Nova knows of a host, and which of them
-// is the host's, nil for none.
-func (s *Supervisor) lost(all []cib.Stored, services []nova.Service, host string, found record.Witness) (*cib.Stored, bool) {
-	for n, r := range all {
-		service, err := nova.FindService(services, r.Host, s.Domain)
-		if err != nil || service.Host != host {
-			continue
+// recordsOf finds the records of Nova's hosts, by Nova's names.
+func (s *Supervisor) recordsOf(all []cib.Stored, services []nova.Service) map[string]cib.Stored {
+	of := map[string]cib.Stored{}
+	for _, r := range all {
+		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil {
+			if _, first := of[service.Host]; !first {
+				of[service.Host] = r
+			}
 		}
-		return &all[n], r.Err == nil && r.Gen < found.Gen
 	}
-	return nil, true
+	return of
 }

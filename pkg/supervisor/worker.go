@@ -101,6 +101,13 @@ func (w *worker) report(p evacuate.Progress) int {
 	return w.record.Failed
 }
 
+// saw notes how the record stands in the store.
+func (w *worker) saw(r cib.Stored) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.record = r
+}
+
 // current is the record with the newest progress in it.
 func (w *worker) current() record.Record {
 	w.mu.Lock()
@@ -133,9 +140,7 @@ func (w *worker) follow(r cib.Stored, found bool) {
 		// Our own claim from before: what came after it is lost, ours among it.
 		w.restore(&r)
 	default:
-		w.mu.Lock()
-		w.record = r
-		w.mu.Unlock()
+		w.saw(r)
 	}
 }
 
@@ -161,9 +166,7 @@ func (w *worker) restore(old *cib.Stored) {
 		return
 	}
 	w.log.Warn("the record had lost what was written to it, and was written again")
-	w.mu.Lock()
-	w.record = s
-	w.mu.Unlock()
+	w.saw(s)
 }
 
 // distrust writes down that more instances are in doubt.
@@ -208,9 +211,7 @@ func (w *worker) writeProgress() {
 		s, err := w.s.Records.Replace(w.ctx, old, next)
 		switch {
 		case err == nil:
-			w.mu.Lock()
-			w.record = s
-			w.mu.Unlock()
+			w.saw(s)
 		case !errors.Is(err, cib.ErrConflict):
 			w.log.Warn(err)
 		}

@@ -281,12 +281,13 @@ func (p *process) Stop(ctx context.Context, id string) error {
 func (p *process) Evacuate(ctx context.Context, id, dest string) error {
 	return p.ask(ctx, "evacuate", id, func() error {
 		source, forced := "", false
-		for _, i := range p.w.cloud.State().Instances {
+		state := p.w.cloud.State()
+		for _, i := range state.Instances {
 			if i.ID == id {
 				source = i.Host
 			}
 		}
-		for _, h := range p.w.cloud.State().Hosts {
+		for _, h := range state.Hosts {
 			forced = forced || h.Name == source && h.ForcedDown
 		}
 		err := p.direct().Evacuate(ctx, id, dest)
@@ -597,9 +598,9 @@ func (w *world) strike(about string) {
 	case 6, 7, 8: // the API
 		kinds := []string{"*", "services", "service", "servers", "migrations", "evacuate", "evacuate", "evacuate"}
 		modes := []string{"refuse", "503", "500 after", "lost before", "lost after", "late", "late", "slow"}
-		w.trouble2(about, kinds[int(w.chance("fkind "+about)*8)], modes[int(w.chance("fmode "+about)*8)])
+		w.disturb(about, kinds[int(w.chance("fkind "+about)*8)], modes[int(w.chance("fmode "+about)*8)])
 	case 9: // the CIB
-		w.trouble2(about, "cib", []string{"fail", "unacknowledged"}[int(w.chance("fmode "+about)*2)])
+		w.disturb(about, "cib", []string{"fail", "unacknowledged"}[int(w.chance("fmode "+about)*2)])
 	case 10: // the CIB goes back in time
 		w.rewind(about)
 	case 11, 12: // a destination dies, is fenced, and evacuated
@@ -643,8 +644,8 @@ func (w *world) powered(host string) bool {
 	return false
 }
 
-// trouble2 makes trouble with the API or the CIB for some time.
-func (w *world) trouble2(about, kind, mode string) {
+// disturb makes trouble with the API or the CIB for some time.
+func (w *world) disturb(about, kind, mode string) {
 	w.log("trouble with %s: %s", kind, mode)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -714,11 +715,12 @@ func (w *world) hostDies(about, host string) {
 	w.fenced[host] = time.Now()
 	w.mu.Unlock()
 	if w.chance("told "+about) < 0.7 {
-		services, _ := novasim.Direct{Cloud: w.cloud}.Services(context.Background())
+		cloud := novasim.Direct{Cloud: w.cloud}
+		services, _ := cloud.Services(context.Background())
 		at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
 		reason := s.Witness().Reason()
-		if !services[at].ForcedDown || nova.MayDisable(services[at], reason) {
-			_ = novasim.Direct{Cloud: w.cloud}.ForceDown(context.Background(), services[at], reason)
+		if !nova.KnowsDown(services[at], reason) {
+			_ = cloud.ForceDown(context.Background(), services[at], reason)
 		}
 	}
 }

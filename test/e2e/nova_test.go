@@ -283,6 +283,21 @@ func (n novaAPI) server(c *cluster, id string) novaServer {
 // do sends a request with a body, and returns the answer's code.
 func (n novaAPI) do(c *cluster, method, path, body string) int {
 	c.Helper()
+	code, _ := n.send(c, method, path, body)
+	return code
+}
+
+func (n novaAPI) get(c *cluster, path string, into any) {
+	c.Helper()
+	code, data := n.send(c, http.MethodGet, path, "")
+	if code != http.StatusOK {
+		c.Fatalf("GET %s: %d: %s", path, code, data)
+	}
+	c.must(json.NewDecoder(bytes.NewReader(data)).Decode(into))
+}
+
+func (n novaAPI) send(c *cluster, method, path, body string) (code int, data []byte) {
+	c.Helper()
 	r, err := http.NewRequestWithContext(c.Context(), method, n.url+path, strings.NewReader(body))
 	c.must(err)
 	r.Header.Set("X-Auth-Token", n.token)
@@ -291,24 +306,7 @@ func (n novaAPI) do(c *cluster, method, path, body string) int {
 	answer, err := c.HTTP().Do(r)
 	c.must(err)
 	defer answer.Body.Close()
-	_, err = io.Copy(io.Discard, answer.Body)
+	data, err = io.ReadAll(answer.Body)
 	c.must(err)
-	return answer.StatusCode
-}
-
-func (n novaAPI) get(c *cluster, path string, into any) {
-	c.Helper()
-	r, err := http.NewRequestWithContext(c.Context(), http.MethodGet, n.url+path, nil)
-	c.must(err)
-	r.Header.Set("X-Auth-Token", n.token)
-	r.Header.Set("OpenStack-API-Version", "compute 2.80")
-	answer, err := c.HTTP().Do(r)
-	c.must(err)
-	defer answer.Body.Close()
-	data, err := io.ReadAll(answer.Body)
-	c.must(err)
-	if answer.StatusCode != http.StatusOK {
-		c.Fatalf("GET %s: %s: %s", path, answer.Status, data)
-	}
-	c.must(json.NewDecoder(bytes.NewReader(data)).Decode(into))
+	return answer.StatusCode, data
 }
