@@ -29,6 +29,9 @@ type Records interface {
 	Create(ctx context.Context, r record.Record) (Stored, error)
 	// Replace puts r in the place of exactly old, or fails with ErrConflict.
 	Replace(ctx context.Context, old Stored, r record.Record) (Stored, error)
+	// Delete takes old away, or fails with ErrConflict where another value stands there.
+	// One that is gone already is no error.
+	Delete(ctx context.Context, old Stored) error
 	// Subscribe sends what Query returns, at once and whenever it changes, until
 	// ctx ends; then the channel is closed. A reader that is slow gets the newest.
 	Subscribe(ctx context.Context) <-chan Update

@@ -92,6 +92,33 @@ func TestRecordsAreCreatedOnceAndChangedByCompareAndSwap(t *testing.T) {
 	})
 }
 
+func TestARecordIsDeletedOnlyAsItWasRead(t *testing.T) {
+	stores(t, func(t *testing.T, store Records) {
+		first, err := store.Create(t.Context(), record.NewlyFenced("compute-1", "", t0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Create(t.Context(), record.NewlyFenced("compute-2", "", t0)); err != nil {
+			t.Fatal(err)
+		}
+		second, err := store.Replace(t.Context(), first, first.Claimed("ctl1", 0, t0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Delete(t.Context(), first); !errors.Is(err, ErrConflict) {
+			t.Errorf("what has changed since: %v", err)
+		}
+		for range 2 {
+			if err := store.Delete(t.Context(), second); err != nil {
+				t.Errorf("as it stands, and once more: %v", err)
+			}
+		}
+		if left := query(t, store); len(left) != 1 || left[0].Host != "compute-2" {
+			t.Errorf("%+v", left)
+		}
+	})
+}
+
 func TestARecordThatNobodyCanReadHindersNoOther(t *testing.T) {
 	stores(t, func(t *testing.T, store Records) {
 		ctx := context.Background()

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,16 @@ func (f File) Replace(ctx context.Context, old Stored, r record.Record) (Stored,
 		return nil, fmt.Errorf("write the record of host %s: %w", old.Host, ErrConflict)
 	})
 	return changed, err
+}
+
+// Delete takes a line away.
+func (f File) Delete(ctx context.Context, old Stored) error {
+	return f.update(ctx, func(records []Stored) ([]Stored, error) {
+		if s, found := Find(records, old.Host); found && s.raw != old.raw {
+			return nil, fmt.Errorf("delete the record of host %s: %w", old.Host, ErrConflict)
+		}
+		return slices.DeleteFunc(records, func(s Stored) bool { return s.Host == old.Host }), nil
+	})
 }
 
 // defaultInterval is how often a store in this machine is looked at.

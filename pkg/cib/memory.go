@@ -60,6 +60,21 @@ func (m *Memory) Replace(ctx context.Context, old Stored, r record.Record) (Stor
 	})
 }
 
+// Delete takes old away.
+func (m *Memory) Delete(ctx context.Context, old Stored) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if value, found := m.values[old.Host]; found && value != old.raw {
+		return fmt.Errorf("delete the record of host %s: %w", old.Host, ErrConflict)
+	}
+	delete(m.values, old.Host)
+	m.writes++
+	return nil
+}
+
 func (m *Memory) write(ctx context.Context, host string, r record.Record, allowed func(value string, found bool) error) (Stored, error) {
 	if err := ctx.Err(); err != nil {
 		return Stored{}, fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -119,6 +119,23 @@ func (p Pacemaker) Replace(ctx context.Context, old Stored, r record.Record) (St
 	return stored(old.Host, value), nil
 }
 
+// Delete removes the nvpair that an XPath with the whole value finds. cibadmin says 0
+// also where it finds none (tried on Pacemaker 2.1), so the DC's CIB is read afterwards.
+func (p Pacemaker) Delete(ctx context.Context, old Stored) error {
+	id := "//nvpair[@id=" + xpathLiteral(idPrefix+old.Host)
+	_, code, err := p.run(ctx, "--delete", "--xpath", id+" and @value="+xpathLiteral(old.raw)+"]")
+	if err == nil {
+		_, code, err = p.run(ctx, "--query", "--xpath", id+"]")
+		if err == nil {
+			return fmt.Errorf("delete the record of host %s: %w", old.Host, ErrConflict)
+		}
+	}
+	if code == exitNoSuch {
+		return nil
+	}
+	return fmt.Errorf("delete the record of host %s: %w", old.Host, err)
+}
+
 // Subscribe asks every Interval.
 func (p Pacemaker) Subscribe(ctx context.Context) <-chan Update {
 	interval := p.Interval

@@ -13,6 +13,8 @@ import (
 type View struct {
 	// Quorum is true where this node's partition may act.
 	Quorum bool
+	// Maintenance is true while the whole cluster is in maintenance mode.
+	Maintenance bool
 	// Nodes holds full members and remote nodes by name.
 	Nodes map[string]Node
 	// Supervisors holds the names of the nodes on which Pacemaker has an instance

@@ -71,6 +71,9 @@ type monitor struct {
 		Present bool   `xml:"present,attr"`
 		Quorum  string `xml:"with_quorum,attr"`
 	} `xml:"summary>current_dc"`
+	Options struct {
+		Maintenance bool `xml:"maintenance-mode,attr"`
+	} `xml:"summary>cluster_options"`
 	Nodes []struct {
 		Name    string `xml:"name,attr"`
 		Online  bool   `xml:"online,attr"`
@@ -106,6 +109,7 @@ func parse(out []byte) (View, error) {
 		// Without a DC there is no attribute: the cluster is electing one, or this
 		// node cannot see it. Either way it must not act.
 		Quorum:      m.DC.Present && m.DC.Quorum == "true",
+		Maintenance: m.Options.Maintenance,
 		Nodes:       map[string]Node{},
 		Supervisors: map[string]bool{},
 	}

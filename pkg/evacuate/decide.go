@@ -3,6 +3,7 @@ package evacuate
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -278,7 +279,10 @@ func Decide(s Situation, p Policy) Plan {
 		}
 	}
 	// An operator's own disable stands in the place of our reason, and stays.
-	plan.ForceDown = !nova.KnowsDown(service, s.Reason) && !s.WasDown
+	// Evacuations of this generation show that the host was forced down before. If it is up
+	// now, it was let in: the record is one of the past.
+	letIn := !service.ForcedDown && service.Up && slices.ContainsFunc(slices.Collect(maps.Values(pasts)), func(p past) bool { return len(p.own) > 0 })
+	plan.ForceDown = !nova.KnowsDown(service, s.Reason) && !s.WasDown && !letIn
 	plan.Sending = service.ForcedDown && !plan.ForceDown && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded()
 	if plan.Sending {
 		for n, i := range plan.Instances {

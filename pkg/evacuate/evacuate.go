@@ -218,8 +218,8 @@ func (e *Evacuation) heed(ctx context.Context, services []nova.Service) error {
 	service, _ := find(services, e.novaHost)
 	found, ours := record.ParseReason(service.DisabledReason)
 	switch {
-	case !ours || found.Gen < e.Witness.Gen:
-	case found.Gen > e.Witness.Gen, e.wasDown && found.Claim != "" && found.Claim != e.Witness.Claim:
+	case !ours || e.Witness.Later(found):
+	case found.Later(e.Witness), e.wasDown && found.Claim != "" && found.Claim != e.Witness.Claim:
 		return &SupersededError{e.Host, found}
 	case !e.trusted && found.Claim != "" && found.Claim != e.Prior && found.Claim != e.Witness.Claim:
 		more := InDoubt(e.Policy, 0)

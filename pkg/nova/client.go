@@ -267,6 +267,40 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 	return services, nil
 }
 
+// Missing names those of Nova's services without which no evacuation comes to anything,
+// nova-conductor and nova-scheduler, of which none is up; sorted.
+func (c *Client) Missing(ctx context.Context) ([]string, error) {
+	var answer struct {
+		Services []struct {
+			Binary string `json:"binary"`
+			State  string `json:"state"`
+		} `json:"services"`
+	}
+	if err := c.nova(ctx, request{op: "list Nova's services", method: http.MethodGet, path: "os-services", out: &answer}); err != nil {
+		return nil, err
+	}
+	up := map[string]bool{}
+	for _, s := range answer.Services {
+		up[s.Binary] = up[s.Binary] || s.State == "up"
+	}
+	var missing []string
+	for _, binary := range []string{"nova-conductor", "nova-scheduler"} {
+		if !up[binary] {
+			missing = append(missing, binary)
+		}
+	}
+	return missing, nil
+}
+
+// Disown takes our name off the reason for which a service is disabled, so that it is
+// nobody's but the operator's from now on; forced_down stays.
+func (c *Client) Disown(ctx context.Context, svc Service) error {
+	return c.update(ctx, "disown "+svc.Host, svc, map[string]any{"status": "disabled", "disabled_reason": DisownedReason})
+}
+
+// DisownedReason is what Disown leaves in Nova.
+const DisownedReason = "fenced; an operator had nova-evac forget the host"
+
 // ForceDown tells Nova, in one PUT, that a host is dead, and takes it away from
 // the scheduler with reason as the text (cut at Nova's 255 characters). svc must
 // be fresh: a service that is disabled already keeps an operator's disable and

@@ -24,26 +24,45 @@ func (d Direct) Services(context.Context) ([]nova.Service, error) {
 	services := make([]nova.Service, 0, len(c.hosts))
 	for _, h := range c.hosts {
 		services = append(services, nova.Service{ID: h.id, Host: h.name, Up: c.up(h), Enabled: h.enabled, ForcedDown: h.forced,
-			DisabledReason: h.reason, Updated: h.updated})
+			DisabledReason: h.reason, Updated: c.shown(h).Truncate(time.Second)})
 	}
 	return services, nil
 }
 
 // ForceDown forces a host down and disables it, as nova.Client does.
 func (d Direct) ForceDown(_ context.Context, service nova.Service, reason string) error {
-	c := d.Cloud
-	defer c.lock()()
 	down := true
 	change := serviceChange{ForcedDown: &down}
 	if nova.MayDisable(service, reason) {
 		disabled := "disabled"
 		change.Status, change.DisabledReason = &disabled, &reason
 	}
-	h := c.host(service.Host)
+	return d.update("force down "+service.Host, service.Host, change)
+}
+
+// Missing is none: the simulated controller never fails by itself.
+func (d Direct) Missing(context.Context) ([]string, error) { return nil, nil }
+
+// ForceUp takes back that a host is down.
+func (d Direct) ForceUp(_ context.Context, service nova.Service) error {
+	up := false
+	return d.update("force up "+service.Host, service.Host, serviceChange{ForcedDown: &up})
+}
+
+// Enable gives a host back to the scheduler.
+func (d Direct) Enable(_ context.Context, service nova.Service) error {
+	enabled := "enabled"
+	return d.update("enable "+service.Host, service.Host, serviceChange{Status: &enabled})
+}
+
+func (d Direct) update(op, host string, change serviceChange) error {
+	c := d.Cloud
+	defer c.lock()()
+	h := c.host(host)
 	if h == nil {
-		return &nova.Error{Op: "force down " + service.Host, Kind: nova.ErrNotFound, Code: http.StatusNotFound, Message: "Service could not be found."}
+		return &nova.Error{Op: op, Kind: nova.ErrNotFound, Code: http.StatusNotFound, Message: "Service could not be found."}
 	}
-	return failure("force down "+service.Host, c.setService(h, change))
+	return failure(op, c.setService(h, change))
 }
 
 // Servers lists the instances that Nova has on a host.

@@ -128,15 +128,25 @@ func (c *Cloud) stateOf(h *host) string {
 	return "down"
 }
 
-func (c *Cloud) serviceBody(r *request, h *host) map[string]any {
-	updated := h.updated // a PUT moves it, and so do heartbeats
+// reportInterval is the pause between two heartbeats of a nova-compute (Nova's
+// report_interval).
+const reportInterval = 10 * time.Second
+
+// shown is a service's updated_at: a PUT moves it, and so do heartbeats.
+func (c *Cloud) shown(h *host) time.Time {
+	beat := h.lastBeat
 	if h.compute {
-		updated = c.now
-	} else if h.lastBeat.After(updated) {
-		updated = h.lastBeat
+		beat = c.now.Add(-c.now.Sub(h.lastBeat) % reportInterval)
 	}
+	if beat.After(h.updated) {
+		return beat
+	}
+	return h.updated
+}
+
+func (c *Cloud) serviceBody(r *request, h *host) map[string]any {
 	body := map[string]any{"binary": "nova-compute", "host": h.name, "zone": "nova", "status": h.status(), "state": c.stateOf(h),
-		"disabled_reason": nullable(h.reason), "updated_at": dbTime(updated)}
+		"disabled_reason": nullable(h.reason), "updated_at": dbTime(c.shown(h))}
 	return identify(r, body, h.number, h.id, h.forced)
 }
 

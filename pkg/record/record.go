@@ -25,6 +25,19 @@ const (
 	Returning Phase = "returning"
 )
 
+// Hold keeps a host's evacuation from being carried.
+type Hold string
+
+const (
+	// HeldByGuard: too much is down at once, so that the hosts may not be what is
+	// broken. It goes on by itself when that is over.
+	HeldByGuard Hold = "guard"
+	// HeldByOperator: until an operator resumes it.
+	HeldByOperator Hold = "operator"
+	// Resumed: an operator wants it carried, whatever the guard says of it.
+	Resumed Hold = "resumed"
+)
+
 // Record is all that is kept of one host. Everything else is asked of Nova, so a
 // new owner needs nothing but this and a look at Nova to go on.
 type Record struct {
@@ -53,6 +66,8 @@ type Record struct {
 	Updated time.Time
 	// Back is true once the host was seen powered on again in this generation.
 	Back bool
+	// Hold says whether the evacuation may begin and go on.
+	Hold Hold
 	// Wait says in words what the evacuation waits for, or why something was left.
 	Wait string
 }
@@ -97,6 +112,9 @@ func (r Record) Encode() string {
 	put("updated", r.Updated.UTC().Format(timeFormat))
 	if r.Back {
 		put("back", "yes")
+	}
+	if r.Hold != "" {
+		put("hold", string(r.Hold))
 	}
 	if r.Wait != "" {
 		put("waiting_for", clean(r.Wait))
@@ -182,6 +200,8 @@ func Parse(host, value string) (Record, error) {
 			r.Updated, err = time.Parse(timeFormat, val)
 		case "back":
 			r.Back = val == "yes"
+		case "hold":
+			r.Hold = Hold(val)
 		case "waiting_for":
 			r.Wait = clean(val)
 		default:
@@ -201,6 +221,11 @@ func Parse(host, value string) (Record, error) {
 		return bad("no phase")
 	default:
 		return bad("unknown phase %q", r.Phase)
+	}
+	switch r.Hold {
+	case "", HeldByGuard, HeldByOperator, Resumed:
+	default:
+		return bad("hold=%s: it can be guard, operator or resumed", r.Hold)
 	}
 	if r.Gen < 1 {
 		return bad("gen must be 1 or more")

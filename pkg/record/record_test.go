@@ -42,6 +42,7 @@ func TestWhatIsEncodedIsParsedBack(t *testing.T) {
 			Owner: rapid.OneOf(rapid.Just(""), word).Draw(t, "owner"),
 			Doubt: count.Draw(t, "doubt"), Since: moment.Draw(t, "since"), Updated: moment.Draw(t, "updated"),
 			Total: count.Draw(t, "total"), Done: count.Draw(t, "done"), Failed: count.Draw(t, "failed"), Skipped: count.Draw(t, "skipped"),
+			Hold: rapid.SampledFrom([]Hold{"", HeldByGuard, HeldByOperator, Resumed}).Draw(t, "hold"),
 			Back: rapid.Bool().Draw(t, "back"), Wait: clean(rapid.String().Draw(t, "wait")),
 		}
 		value := r.Encode()
@@ -68,6 +69,7 @@ func TestParseRefuses(t *testing.T) {
 		"a negative count":  "phase=fenced gen=1 since=2026-03-01T03:00:00Z done=-1",
 		"a count in words":  "phase=fenced gen=one since=2026-03-01T03:00:00Z",
 		"no since":          "phase=fenced gen=1",
+		"an unknown hold":   "phase=fenced gen=1 since=2026-03-01T03:00:00Z hold=me",
 		"a bad time":        "phase=fenced gen=1 since=yesterday",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,12 +194,25 @@ func TestWhatNovaKnowsBetterCorrectsARecord(t *testing.T) {
 	if got.Witness() != found || got.Owner != "" || got.Phase != Fenced || got.Doubt != 20 || got.Node != "n" {
 		t.Errorf("%s", got.Encode())
 	}
-	found.Gen = 1
+	found.Gen, found.Since = 1, t0
 	if got := r.Corrected(found, 20, t0); got.Gen != 1 || got.Phase != Evacuating || got.Claim != "ctl2/x" || got.Owner != "" || !got.Since.Equal(t0) {
 		t.Errorf("%s", got.Encode())
 	}
 	if got := Recovered("h", found, t0); got.Witness() != found || got.Phase != Fenced || got.Doubt < 10000 {
 		t.Errorf("%s", got.Encode())
+	}
+}
+
+func TestAHoldOutlivesAFencingOnlyIfAnOperatorMadeIt(t *testing.T) {
+	r := NewlyFenced("h", "", t0)
+	for by, want := range map[Hold]Hold{HeldByGuard: "", Resumed: "", HeldByOperator: HeldByOperator} {
+		if next := r.Held(by, "why", t0).NextGeneration("", t0.Add(time.Hour)); next.Hold != want {
+			t.Errorf("held by %q: %s", by, next.Encode())
+		}
+	}
+	held := r.Claimed("ctl1", 0, t0).Held(HeldByOperator, "disks are looked at", t0).Released(true, t0)
+	if !held.OnHold() || held.Owner != "" || held.Wait != "disks are looked at" {
+		t.Errorf("%s", held.Encode())
 	}
 }
 

@@ -40,7 +40,16 @@ func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
 
 // NextGeneration is the record of the host's next fencing.
 func (r Record) NextGeneration(node string, now time.Time) Record {
-	return Record{Host: r.Host, Node: node, Phase: Fenced, Gen: r.Gen + 1, Since: now, Updated: now,
+	hold := r.Hold
+	if hold != HeldByOperator {
+		hold = "" // what was said of the fencing before is no word about this one
+	}
+	// A later generation begins later, whatever another controller's clock says: see Later.
+	since := now
+	if !since.After(r.Since) {
+		since = r.Since.Add(time.Second)
+	}
+	return Record{Host: r.Host, Node: node, Phase: Fenced, Gen: r.Gen + 1, Since: since, Updated: now, Hold: hold,
 		// An owner that is still at work keeps the host and the doubt about its
 		// requests: dropping them here would let another one in beside it.
 		Owner: r.Owner, Claim: r.Claim, Doubt: r.Doubt}
@@ -74,7 +83,7 @@ func (r Record) Claimed(owner string, inDoubt int, now time.Time) Record {
 // Corrected is the record of a host of which Nova knows a later claim, or a later
 // fencing: it has no owner, and inDoubt more instances may have been sent.
 func (r Record) Corrected(found Witness, inDoubt int, now time.Time) Record {
-	if found.Gen > r.Gen {
+	if found.Later(r.Witness()) {
 		r = r.NextGeneration(r.Node, now)
 		r.Gen = found.Gen
 		if !found.Since.IsZero() {
@@ -112,7 +121,9 @@ func (r Record) Released(doubtOver bool, now time.Time) Record {
 	if doubtOver {
 		r.Doubt = 0
 	}
-	r.Wait = "a supervisor to claim it"
+	if !r.OnHold() {
+		r.Wait = "a supervisor to claim it"
+	}
 	return r
 }
 
@@ -124,6 +135,23 @@ func (r Record) Settled(now time.Time) Record {
 	}
 	return r
 }
+
+// Returned is the record of an evacuated host whose return owner looks after.
+func (r Record) Returned(owner string, now time.Time) Record {
+	r.Phase, r.Owner, r.Back, r.Updated = Returning, owner, true, now
+	r.Wait = ""
+	return r
+}
+
+// Held is the record of a host whose evacuation is not to be carried; why says for what
+// reason. Its owner, if it has one, releases it.
+func (r Record) Held(by Hold, why string, now time.Time) Record {
+	r.Hold, r.Wait, r.Updated = by, why, now
+	return r
+}
+
+// OnHold answers whether the evacuation must not be carried now.
+func (r Record) OnHold() bool { return r.Hold == HeldByGuard || r.Hold == HeldByOperator }
 
 // Unfinished says whether there is still something to evacuate.
 func (r Record) Unfinished() bool { return r.Phase == Fenced || r.Phase == Evacuating }
@@ -179,6 +207,15 @@ type Witness struct {
 
 // Witness is what Nova should say of this record.
 func (r Record) Witness() Witness { return Witness{r.Gen, r.Since, r.Claim} }
+
+// Later answers whether a witness is about a later fencing than another one. The
+// generations alone do not tell: they begin at 1 again after a host was let in.
+func (w Witness) Later(than Witness) bool {
+	if w.Since.IsZero() || than.Since.IsZero() {
+		return w.Gen > than.Gen
+	}
+	return w.Since.Truncate(time.Second).After(than.Since.Truncate(time.Second))
+}
 
 // Reason is the witness as a disabled_reason.
 func (w Witness) Reason() string {

@@ -60,7 +60,7 @@ func (s *Supervisor) Status() []control.Host {
 	hosts := []control.Host{}
 	for _, r := range records {
 		rec := r.Record
-		if w := workers[r.Host]; w != nil && r.Gen == w.current().Gen {
+		if w := workers[r.Host]; w != nil && r.Since.Equal(w.current().Since) {
 			rec = w.current()
 		}
 		hosts = append(hosts, HostStatus(rec, r.Err))
@@ -73,7 +73,11 @@ func HostStatus(r record.Record, malformed error) control.Host {
 	if malformed != nil {
 		return control.Host{Host: r.Host, Phase: "malformed", WaitingFor: malformed.Error()}
 	}
-	return control.Host{Host: r.Host, Phase: string(r.Phase), Gen: r.Gen, Owner: r.Owner,
+	phase := string(r.Phase)
+	if r.OnHold() && r.Unfinished() {
+		phase = "held"
+	}
+	return control.Host{Host: r.Host, Phase: phase, Gen: r.Gen, Owner: r.Owner,
 		Total: r.Total, Done: r.Done, Failed: r.Failed, Skipped: r.Skipped,
 		Since: r.Since, Updated: r.Updated, WaitingFor: r.Wait}
 }

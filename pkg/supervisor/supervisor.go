@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,12 +17,21 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
 // Membership answers who is alive. cluster.Pacemaker and cluster.Local do.
 type Membership interface {
 	View(ctx context.Context) (cluster.View, error)
+}
+
+// Nova is what a supervisor asks of Nova. *nova.Client is one.
+type Nova interface {
+	evacuate.Nova
+	ForceUp(ctx context.Context, service nova.Service) error
+	Enable(ctx context.Context, service nova.Service) error
+	Missing(ctx context.Context) ([]string, error)
 }
 
 // Options are what a supervisor works with.
@@ -32,8 +42,11 @@ type Options struct {
 	Owner   string
 	Records cib.Records
 	Members Membership
-	Nova    evacuate.Nova
+	Nova    Nova
 	Policy  evacuate.Policy
+	Guard   Guard
+	// ManualReturn leaves it to an operator to let a host in that is ready.
+	ManualReturn bool
 	// Domain is the DNS domain of Nova's host names.
 	Domain string
 	// Only, unless nil, restricts the work to some hosts.
@@ -79,13 +92,16 @@ type Supervisor struct {
 	beat time.Time
 
 	said map[string]string
+	// gone are the records of hosts that were let in, as they were then: the CIB may go
+	// back in time and show one again, of a host that is alive.
+	gone map[string]record.Witness
 	quit chan struct{}
 }
 
 // New makes a supervisor.
 func New(o Options) *Supervisor {
 	return &Supervisor{Options: o, workers: map[string]*worker{}, beat: o.Now(),
-		refusal: "it has not seen the cluster yet", said: map[string]string{}, quit: make(chan struct{})}
+		refusal: "it has not seen the cluster yet", said: map[string]string{}, gone: map[string]record.Witness{}, quit: make(chan struct{})}
 }
 
 // Run watches and works until ctx ends; then it stops its evacuations, releases
@@ -93,9 +109,10 @@ func New(o Options) *Supervisor {
 func (s *Supervisor) Run(ctx context.Context) error {
 	s.Log.Infof("supervisor of %s has started", s.Owner)
 	if s.Only == nil {
-		watching := make(chan struct{})
-		go func() { defer close(watching); s.watchWitnesses(ctx) }()
-		defer func() { <-watching }()
+		var watching sync.WaitGroup
+		watching.Go(func() { s.watchWitnesses(ctx) })
+		watching.Go(func() { s.watchHosts(ctx) })
+		defer watching.Wait()
 	}
 	for {
 		pause := s.round(ctx)
@@ -145,9 +162,7 @@ func (s *Supervisor) round(ctx context.Context) time.Duration {
 	if err != nil {
 		return s.refuse(ctx, err.Error())
 	}
-	s.mu.Lock()
-	s.records = records
-	s.mu.Unlock()
+	records = s.remember(ctx, records)
 	unfinished := false
 	for _, r := range records {
 		unfinished = unfinished || s.ours(r)
@@ -171,6 +186,37 @@ func (s *Supervisor) round(ctx context.Context) time.Duration {
 		}
 	}
 	return busyTick
+}
+
+// remember takes in what the records are now, and which of them are gone because their
+// hosts were let in. One that is there again after that is deleted, and not returned.
+func (s *Supervisor) remember(ctx context.Context, records []cib.Stored) []cib.Stored {
+	s.mu.Lock()
+	for _, r := range s.records {
+		if _, found := cib.Find(records, r.Host); !found && r.Err == nil && r.Phase == record.Returning && r.Owner != "" {
+			s.gone[r.Host] = r.Witness()
+		}
+	}
+	past := func(r cib.Stored) bool {
+		let, known := s.gone[r.Host]
+		return known && r.Err == nil && !r.Witness().Later(let)
+	}
+	var again []cib.Stored
+	for _, r := range records {
+		if past(r) {
+			again = append(again, r)
+		}
+	}
+	s.records = slices.DeleteFunc(slices.Clone(records), past)
+	records = s.records
+	s.mu.Unlock()
+	for _, r := range again {
+		s.Log.WithField("host", r.Host).Warn("its record is there again although it was let in: the CIB went back in time; deleted")
+		if err := s.Records.Delete(ctx, r); err != nil {
+			s.Log.WithField("host", r.Host).Warn(err)
+		}
+	}
+	return records
 }
 
 func (s *Supervisor) busy() bool {
@@ -233,7 +279,7 @@ func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.Vi
 	s.mu.Lock()
 	_, working := s.workers[r.Host]
 	s.mu.Unlock()
-	if working {
+	if working || r.OnHold() {
 		return
 	}
 	doubt, why := 0, "nobody carries it"
@@ -261,6 +307,7 @@ func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.Vi
 	}
 	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, why, cmp.Or(r.Owner, "none"))
 	w := newWorker(s, claimed, r.Claim)
+	w.fresh = r.Phase == record.Fenced && r.Hold != record.Resumed
 	s.mu.Lock()
 	s.workers[r.Host] = w
 	s.mu.Unlock()

@@ -124,6 +124,13 @@ func (r mortalRecords) Create(ctx context.Context, rec record.Record) (cib.Store
 	return r.Records.Create(ctx, rec)
 }
 
+func (r mortalRecords) Delete(ctx context.Context, old cib.Stored) error {
+	if err := r.p.alive(); err != nil {
+		return err
+	}
+	return r.Records.Delete(ctx, old)
+}
+
 func (r mortalRecords) Replace(ctx context.Context, old cib.Stored, rec record.Record) (cib.Stored, error) {
 	if err := r.p.alive(); err != nil {
 		return cib.Stored{}, err

@@ -67,7 +67,7 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 			continue
 		}
 		r, recorded := of[service.Host]
-		if recorded && (r.Err != nil || r.Gen >= found.Gen) {
+		if recorded && (r.Err != nil || !found.Later(r.Witness())) {
 			continue
 		}
 		view, err := s.Members.View(ctx)
@@ -76,16 +76,36 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 		}
 		if recorded {
 			_, err = s.Records.Replace(ctx, r, r.Corrected(found, evacuate.InDoubt(s.Policy, 0), s.Now()))
-		} else {
+		} else if err = s.stillFenced(ctx, service.Host, found); err == nil {
 			_, err = s.Records.Create(ctx, record.Recovered(service.Host, found, s.Now()))
 		}
-		if errors.Is(err, cib.ErrExists) || errors.Is(err, cib.ErrConflict) {
+		if errors.Is(err, cib.ErrExists) || errors.Is(err, cib.ErrConflict) || errors.Is(err, errLetIn) {
 			continue // somebody else was quicker
 		}
 		if err != nil {
 			return err
 		}
 		s.Log.WithField("host", service.Host).Warnf("the record of generation %d was lost, and was written again from what Nova knows", found.Gen)
+	}
+	return nil
+}
+
+// errLetIn: what was read of a service is out of date.
+var errLetIn = errors.New("the host was let in meanwhile")
+
+// stillFenced asks Nova once more: a host that was let in between the look at Nova and
+// the one at the records has no record, and rightly so.
+func (s *Supervisor) stillFenced(ctx context.Context, host string, found record.Witness) error {
+	services, err := s.Nova.Services(ctx)
+	if err != nil {
+		return err
+	}
+	service, err := nova.FindService(services, host, "")
+	if err != nil {
+		return err
+	}
+	if again, ours := record.ParseReason(service.DisabledReason); !ours || !service.ForcedDown || again != found {
+		return errLetIn
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ var (
 	errStopping = errors.New("the supervisor is stopping")
 	errLost     = errors.New("the record has another owner now")
 	errAgain    = errors.New("the host was fenced again")
+	errHeld     = errors.New("the host is held")
 )
 
 // worker carries the evacuation of one claimed host and writes its record.
@@ -25,6 +26,7 @@ type worker struct {
 	s      *Supervisor
 	host   string
 	prior  string // the claim before this one
+	fresh  bool   // its evacuation has not begun, the guard has a say
 	log    *logrus.Entry
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -34,6 +36,7 @@ type worker struct {
 	record   cib.Stored // as we last saw it in the store
 	progress evacuate.Progress
 	reported bool // progress holds something
+	leaving  bool // the record is being deleted: that it is gone is no loss
 }
 
 func newWorker(s *Supervisor, claimed cib.Stored, prior string) *worker {
@@ -61,6 +64,11 @@ func (w *worker) run() {
 		defer close(writing)
 		w.writeProgress()
 	}()
+	if w.fresh && !w.passes() {
+		w.cancel(nil)
+		<-writing
+		return
+	}
 	err := e.Run(w.ctx)
 	settled := err == nil
 	cause := context.Cause(w.ctx)
@@ -123,19 +131,23 @@ func (w *worker) current() record.Record {
 // the host is no longer ours to carry.
 func (w *worker) follow(r cib.Stored, found bool) {
 	w.mu.Lock()
-	mine := w.record
+	mine, leaving := w.record, w.leaving
 	w.mu.Unlock()
 	switch {
+	case !found && leaving:
 	case !found:
 		w.restore(nil)
 	case r.Err != nil:
 		// An edit by hand gone wrong: our next write fails, and says so.
-	case r.Gen < mine.Gen, r.Gen == mine.Gen && r.Owner == "" && r.Unfinished():
-		w.restore(&r) // nobody takes an owner's name off its record, or a generation back
+	case mine.Witness().Later(r.Witness()), !r.Witness().Later(mine.Witness()) && r.Owner == "" && r.Unfinished():
+		w.restore(&r) // nobody takes an owner's name off its record, or a fencing back
 	case r.Owner != w.s.Owner:
 		w.cancel(errLost)
-	case r.Gen != mine.Gen:
+	case r.Witness().Later(mine.Witness()):
 		w.cancel(errAgain)
+	case r.OnHold():
+		w.saw(r)
+		w.cancel(errHeld)
 	case r.Claim != mine.Claim:
 		// Our own claim from before: what came after it is lost, ours among it.
 		w.restore(&r)
@@ -276,11 +288,11 @@ func (w *worker) last(which generation, change func(record.Record) record.Record
 	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
 	defer cancel()
 	w.mu.Lock()
-	gen := w.record.Gen
+	mine := w.record.Witness()
 	w.mu.Unlock()
 	lost := false
 	_, _, err := cib.Modify(ctx, w.s.Records, w.host, func(r cib.Stored, found bool) (record.Record, bool) {
-		lost = !found || r.Err != nil || r.Owner != w.s.Owner || r.Gen != gen && which == sameGeneration
+		lost = !found || r.Err != nil || r.Owner != w.s.Owner || r.Witness().Later(mine) && which == sameGeneration
 		if lost {
 			return r.Record, false
 		}

@@ -80,6 +80,9 @@ func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 			time.Sleep(time.Second)
 		}
 		o.recovery = time.Since(calm)
+		if missing == "" && g == (guards{}) {
+			missing = w.allReturn()
+		}
 		for _, b := range w.cloud.Report().Breaches {
 			o.breaches = append(o.breaches, fmt.Sprintf("%s: %s: %s", b.Kind, b.Instance[:8], b.What))
 		}

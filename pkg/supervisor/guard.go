@@ -1,0 +1,169 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// Guard bounds how much may be down at once for a new evacuation to begin: when half of
+// a cloud is gone, it is a switch that is broken, and not its hosts.
+type Guard struct {
+	// Share is in percent of the compute hosts; 0 and 100 are no bound.
+	Share int
+	// Hosts is a number of compute hosts; 0 is no bound.
+	Hosts int
+}
+
+// storm says why no new evacuation may begin, and nothing where one may. Hosts that an
+// operator has disabled do not count. Down is who does not answer Nova, who has a record
+// that is not finished, and who is not online in the cluster: when many hosts die at once
+// the cluster knows it long before Nova does.
+func (g Guard) storm(services []nova.Service, records []cib.Stored, view cluster.View, domain string) string {
+	if view.Maintenance {
+		return "the cluster to leave its maintenance mode"
+	}
+	down, all := map[string]bool{}, 0
+	mark := func(name string) {
+		if s, err := nova.FindService(services, name, domain); err == nil {
+			down[s.Host] = true
+		}
+	}
+	for _, s := range services {
+		if !s.Up && !s.Partial {
+			down[s.Host] = true
+		}
+	}
+	for _, r := range records {
+		if r.Err == nil && r.Unfinished() {
+			mark(r.Host)
+		}
+	}
+	for name, n := range view.Nodes {
+		if n.Remote && (!n.Online || n.Unclean) {
+			mark(name)
+		}
+	}
+	for _, s := range services {
+		ours := s.Enabled || strings.HasPrefix(s.DisabledReason, record.ReasonPrefix)
+		if ours {
+			all++
+		} else {
+			delete(down, s.Host)
+		}
+	}
+	n := len(down)
+	switch {
+	case g.Share > 0 && g.Share < 100 && n*100 > g.Share*all:
+		return fmt.Sprintf("hosts to come back: %d of %d compute hosts are down, more than storm_share=%d%% of them", n, all, g.Share)
+	case g.Hosts > 0 && n > g.Hosts:
+		return fmt.Sprintf("hosts to come back: %d of %d compute hosts are down, more than storm_hosts=%d", n, all, g.Hosts)
+	}
+	return ""
+}
+
+// judge asks for all that the guard looks at.
+func (s *Supervisor) judge(ctx context.Context) (why string, err error) {
+	services, err := s.Nova.Services(ctx)
+	if err != nil {
+		return "", err
+	}
+	missing, err := s.Nova.Missing(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(missing) > 0 {
+		return fmt.Sprintf("a live %s in Nova", strings.Join(missing, " and ")), nil
+	}
+	view, err := s.Members.View(ctx)
+	if err != nil {
+		return "", err
+	}
+	records, err := s.Records.Query(ctx)
+	if err != nil {
+		return "", err
+	}
+	return s.Guard.storm(services, records, view, s.Domain), nil
+}
+
+// passes asks the guard before a new evacuation begins, until Nova has answered. Where
+// the guard says no, the record is held and the claim given back.
+func (w *worker) passes() bool {
+	pause := time.NewTicker(time.Second)
+	defer pause.Stop()
+	for {
+		why, err := w.s.judge(w.ctx)
+		switch {
+		case w.ctx.Err() != nil:
+			return true // what comes next notices, and says so
+		case err == nil && why == "":
+			return true
+		case err == nil:
+			why += heldHint(w.host)
+			err = w.last(sameGeneration, func(r record.Record) record.Record {
+				r = r.Held(record.HeldByGuard, why, w.s.Now())
+				r.Owner, r.Phase = "", record.Fenced
+				return r
+			})
+			if err == nil || errors.Is(err, errLost) {
+				w.log.Warnf("held; waiting for %s", why)
+				return false
+			}
+		}
+		w.report(evacuate.Progress{Wait: err.Error()})
+		select {
+		case <-w.ctx.Done():
+		case <-pause.C:
+		}
+	}
+}
+
+func heldHint(host string) string {
+	return "; 'nova-evac resume " + host + "' has it evacuated all the same"
+}
+
+// judgeAgain lets the records go on that the guard holds, once it has passed.
+func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, services []nova.Service, view cluster.View) error {
+	why := s.Guard.storm(services, s.seen(), view, s.Domain)
+	if why == "" {
+		missing, err := s.Nova.Missing(ctx)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			why = fmt.Sprintf("a live %s in Nova", strings.Join(missing, " and "))
+		}
+	}
+	for _, r := range records {
+		if !r.Unfinished() {
+			continue
+		}
+		next := r.Held(record.HeldByGuard, why+heldHint(r.Host), s.Now())
+		if why == "" {
+			s.Log.WithField("host", r.Host).Info("no longer held")
+			next = r.Held("", "a supervisor to claim it", s.Now())
+		}
+		if next.Wait == r.Wait {
+			continue
+		}
+		if err := s.change(ctx, r, next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seen are the records as they were read last.
+func (s *Supervisor) seen() []cib.Stored {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.records
+}

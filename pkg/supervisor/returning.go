@@ -1,0 +1,409 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+const (
+	// watchEvery is the pause between two looks at the hosts that are evacuated, or held.
+	watchEvery = 5 * time.Second
+	// beatLife is for how long a heartbeat counts. Nova's report_interval is 10 seconds.
+	beatLife = time.Minute
+	// twoBeats is how far a heartbeat has to have come to be one.
+	twoBeats = 15 * time.Second
+	// upWait is how long a host that was forced up is given to be up in Nova's eyes.
+	upWait = 2 * time.Minute
+)
+
+// beat is what was seen of a nova-compute's heartbeat since a fencing of its host. A
+// request that changes a service moves its updated_at, too, so that one change alone says
+// nothing.
+type beat struct {
+	fencing               time.Time
+	first, last, lastSeen time.Time
+}
+
+// pulse keeps the beats of hosts.
+type pulse map[string]beat
+
+// feel takes a look, and answers whether the service's nova-compute is alive although
+// Nova, to which it is forced down, does not say so.
+func (p pulse) feel(service nova.Service, fencing, now time.Time) bool {
+	b, known := p[service.Host]
+	if !known || !b.fencing.Equal(fencing) || now.Sub(b.lastSeen) > beatLife {
+		b = beat{fencing: fencing, first: service.Updated, last: service.Updated, lastSeen: now}
+	}
+	if !service.Updated.Equal(b.last) {
+		b.last, b.lastSeen = service.Updated, now
+	}
+	p[service.Host] = b
+	return b.last.Sub(b.first) >= twoBeats
+}
+
+// comeback says what an evacuated host waits for before it can be let in, and nothing
+// when it can be. evacuations are all evacuation records from or to it.
+func comeback(r record.Record, service nova.Service, evacuations []nova.Migration, awake bool, view cluster.View) string {
+	node, member := view.Nodes[r.NodeName()]
+	switch {
+	case service.Partial:
+		return "the host's cell, which Nova says is down"
+	case member && (!node.Online || node.Unclean || node.Pending):
+		return fmt.Sprintf("the cluster to have %s online again", r.NodeName())
+	case !awake:
+		return "nova-compute to start on " + service.Host
+	}
+	short := 0
+	for _, m := range evacuations {
+		// Nova takes the host for evacuated while one is there, and when nova-compute starts
+		// it destroys the guest of each, be it one that has come back since.
+		if m.Source == service.Host && slices.Contains([]string{"accepted", "pre-migrating", "done"}, m.Status) {
+			short++
+		}
+	}
+	if short > 0 {
+		return fmt.Sprintf("nova-compute to be restarted on %s: %d evacuations were not over when it started, and only its start completes them in Nova", service.Host, short)
+	}
+	return ""
+}
+
+// watchHosts looks after the hosts that nobody carries: those that are evacuated are let
+// in when it is safe, those that the guard holds go on when it has passed.
+func (s *Supervisor) watchHosts(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	beats, last := pulse{}, ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		text := ""
+		if err := s.lookAfter(ctx, beats); err != nil && ctx.Err() == nil {
+			if text = err.Error(); text != last {
+				s.Log.Warnf("look after evacuated hosts: %v", err)
+			}
+		}
+		last = text
+	}
+}
+
+func (s *Supervisor) lookAfter(ctx context.Context, beats pulse) error {
+	s.mu.Lock()
+	records := slices.Clone(s.records)
+	s.mu.Unlock()
+	records = slices.DeleteFunc(records, func(r cib.Stored) bool {
+		return r.Err != nil || r.Unfinished() && (r.Hold != record.HeldByGuard || r.Owner != "")
+	})
+	if len(records) == 0 {
+		clear(beats)
+		return nil
+	}
+	view, err := s.Members.View(ctx)
+	if err != nil {
+		return err
+	}
+	if !view.Quorum || !s.first(view) {
+		clear(beats)
+		return nil
+	}
+	services, err := s.Nova.Services(ctx)
+	if err != nil {
+		return err
+	}
+	held := false
+	for _, r := range records {
+		if r.Unfinished() {
+			held = true
+			continue
+		}
+		if err := s.readmit(ctx, r, services, beats, view); err != nil {
+			return err
+		}
+	}
+	if held {
+		return s.judgeAgain(ctx, records, services, view)
+	}
+	return nil
+}
+
+// first answers whether of all supervisors that live this is the one whose name comes
+// first: one is enough to look after what nobody carries.
+func (s *Supervisor) first(view cluster.View) bool {
+	us, _ := record.OwnerNode(s.Owner)
+	for name, runs := range view.Supervisors {
+		if n := view.Nodes[name]; runs && name < us && n.Online && !n.Unclean && !n.Pending {
+			return false
+		}
+	}
+	return true
+}
+
+// readmit has a host let in if nothing stands against it, and else says what does.
+func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.Service, beats pulse, view cluster.View) error {
+	s.mu.Lock()
+	_, working := s.workers[r.Host]
+	s.mu.Unlock()
+	if working {
+		return nil
+	}
+	if r.Owner != "" {
+		if gone, _ := s.ownerGone(r, view); !gone {
+			return nil
+		}
+	}
+	service, err := nova.FindService(services, r.Host, s.Domain)
+	if err != nil {
+		return s.say(ctx, r, "Nova to list the host again")
+	}
+	awake := beats.feel(service, r.Since, s.Now())
+	var evacuations []nova.Migration
+	if awake {
+		if evacuations, err = s.Nova.Evacuations(ctx, service.Host, time.Time{}); err != nil {
+			return err
+		}
+	}
+	wait := comeback(r.Record, service, evacuations, awake, view)
+	if wait == "" {
+		if wait, err = s.sentTo(ctx, service.Host, services); err != nil {
+			return err
+		}
+	}
+	if wait == "" && s.ManualReturn {
+		wait = "an operator's 'nova-evac admit " + r.Host + "': the host is ready"
+	}
+	if wait != "" {
+		if r.Skipped > 0 && !awake {
+			return nil // what was left, and why, is worth more than that
+		}
+		if awake {
+			r2 := r.Returned("", s.Now())
+			if r2.Wait = wait; r.Phase != record.Returning || r.Wait != wait {
+				return s.change(ctx, r, r2)
+			}
+			return nil
+		}
+		return s.say(ctx, r, wait)
+	}
+	claimed, err := s.Records.Replace(ctx, r, r.Returned(s.Owner, s.Now()))
+	if errors.Is(err, cib.ErrConflict) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if after, err := s.Members.View(ctx); err != nil || !after.Quorum {
+		return err
+	}
+	s.permit()
+	w := newWorker(s, claimed, "")
+	s.mu.Lock()
+	s.workers[r.Host] = w
+	s.mu.Unlock()
+	go w.runReturn()
+	return nil
+}
+
+// sentTo names an instance that another host's evacuation has sent to a host before that
+// died, and that is not settled yet. Nova never ends such a one by itself, and while the
+// host is forced down everybody knows that: it is sent elsewhere. Once the host is let in,
+// nothing tells it from one that is being rebuilt there.
+func (s *Supervisor) sentTo(ctx context.Context, host string, services []nova.Service) (string, error) {
+	for _, other := range s.seen() {
+		if other.Err != nil || !other.Unfinished() {
+			continue
+		}
+		from, err := nova.FindService(services, other.Host, s.Domain)
+		if err != nil {
+			continue // nothing can have been sent from a host that Nova does not know
+		}
+		servers, err := s.Nova.Servers(ctx, from.Host)
+		if err != nil {
+			return "", err
+		}
+		evacuations, err := s.Nova.Evacuations(ctx, from.Host, time.Time{})
+		if err != nil {
+			return "", err
+		}
+		for _, server := range servers {
+			if server.Partial || !strings.HasPrefix(server.TaskState, "rebuild") {
+				continue
+			}
+			hosts := map[string]bool{}
+			undecided := false
+			for _, m := range evacuations {
+				if m.Instance == server.ID && slices.Contains([]string{"accepted", "pre-migrating", "completed"}, m.Status) {
+					hosts[m.Dest] = true
+					undecided = undecided || m.Dest == ""
+				}
+			}
+			if undecided {
+				chosen, err := s.Nova.Destinations(ctx, server.ID)
+				if err != nil && !errors.Is(err, nova.ErrNotFound) {
+					return "", err
+				}
+				for _, name := range chosen {
+					hosts[name] = true
+				}
+			}
+			if hosts[host] {
+				return fmt.Sprintf("instance %s of %s, which was sent here before the host died, to be sent elsewhere", server.ID, other.Host), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// say writes what a record that nobody carries waits for.
+func (s *Supervisor) say(ctx context.Context, r cib.Stored, wait string) error {
+	if r.Wait == wait && r.Owner == "" {
+		return nil
+	}
+	next := r.Record
+	next.Wait, next.Owner, next.Updated = wait, "", s.Now()
+	return s.change(ctx, r, next)
+}
+
+func (s *Supervisor) change(ctx context.Context, r cib.Stored, next record.Record) error {
+	if _, err := s.Records.Replace(ctx, r, next); err != nil && !errors.Is(err, cib.ErrConflict) {
+		return err
+	}
+	return nil
+}
+
+// runReturn lets the worker's host in, or says what became of that.
+func (w *worker) runReturn() {
+	defer close(w.ended)
+	defer w.s.forget(w)
+	defer w.cancel(nil)
+	err := w.letIn()
+	if err == nil {
+		return
+	}
+	if errors.Is(context.Cause(w.ctx), errLost) {
+		w.log.Warn("stopped: the record has another owner now")
+		return
+	}
+	w.log.Warnf("the host is not let in: %v", err)
+	wait := err.Error()
+	var refused *nova.Error
+	if errors.As(err, &refused) {
+		wait = refused.Message
+	}
+	if err := w.last(anyGeneration, func(r record.Record) record.Record {
+		if r.Owner, r.Updated = "", w.s.Now(); !r.Unfinished() {
+			r.Wait = wait
+		}
+		return r
+	}); err != nil {
+		w.log.Warnf("release the claim: %v", err)
+	}
+}
+
+// letIn takes back what Nova was told of the host, and then its record. Each step is
+// made on what Nova says at that moment, so that it can begin anywhere.
+func (w *worker) letIn() error {
+	service, err := w.service()
+	if err != nil {
+		return err
+	}
+	if service.ForcedDown {
+		if err := w.forceUp(service); err != nil {
+			return err
+		}
+	}
+	if service, err = w.awaitService(upWait, "is not up", func(s nova.Service) bool { return s.Up }); err != nil {
+		return err
+	}
+	ours := strings.HasPrefix(service.DisabledReason, record.ReasonPrefix)
+	if !service.Enabled && ours {
+		if err := w.s.May(); err != nil {
+			return err
+		}
+		if err := w.s.Nova.Enable(context.WithoutCancel(w.ctx), service); err != nil {
+			return err
+		}
+		if _, err = w.awaitService(upWait, "is not enabled", func(s nova.Service) bool { return s.Enabled }); err != nil {
+			return err
+		}
+	}
+	if err := w.s.May(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
+	defer cancel()
+	w.mu.Lock()
+	mine := w.record
+	w.leaving = true
+	w.mu.Unlock()
+	if err := w.s.Records.Delete(ctx, mine); err != nil {
+		return err
+	}
+	if !service.Enabled && !ours {
+		w.log.Infof("the host is back; it stays disabled, as an operator has it (%q)", service.DisabledReason)
+	} else {
+		w.log.Info("the host is back, and enabled")
+	}
+	return nil
+}
+
+// forceUp does not return while its request can be alive in the API: one that came late
+// would undo what the host's next fencing tells Nova.
+func (w *worker) forceUp(service nova.Service) error {
+	if err := w.s.May(); err != nil {
+		return err
+	}
+	w.log.Info("the host is on again, its evacuation records are completed: telling Nova that it is up")
+	err := w.s.Nova.ForceUp(context.WithoutCancel(w.ctx), service)
+	if !errors.Is(err, nova.ErrUnknownOutcome) {
+		return err
+	}
+	timer := time.NewTimer(w.s.Policy.APITime)
+	defer timer.Stop()
+	<-timer.C
+	return err
+}
+
+func (w *worker) service() (nova.Service, error) {
+	services, err := w.s.Nova.Services(w.ctx)
+	if err != nil {
+		return nova.Service{}, err
+	}
+	return nova.FindService(services, w.host, w.s.Domain)
+}
+
+// awaitService waits for Nova to show the host's service as it should be.
+func (w *worker) awaitService(limit time.Duration, not string, is func(nova.Service) bool) (nova.Service, error) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for end := w.s.Now().Add(limit); ; {
+		service, err := w.service()
+		if err == nil && is(service) {
+			return service, nil
+		}
+		if err != nil && !errors.Is(err, nova.ErrNotSent) && !errors.Is(err, nova.ErrAnswered) && !errors.Is(err, nova.ErrUnknownOutcome) {
+			return service, err
+		}
+		if w.s.Now().After(end) {
+			if err == nil {
+				err = fmt.Errorf("its nova-compute %s %v after Nova was told so", not, limit)
+			}
+			return service, err
+		}
+		select {
+		case <-w.ctx.Done():
+			return service, context.Cause(w.ctx)
+		case <-tick.C:
+		}
+	}
+}
