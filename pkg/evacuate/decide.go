@@ -559,8 +559,15 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 // fenced stands in its disabled_reason, if that is ours.
 func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s Situation) bool {
 	fenced, ours := record.ParseReason(services[m.Dest].DisabledReason)
-	if m.Status != "pre-migrating" || !ours || fenced.Since.IsZero() {
+	if m.Status == "accepted" || !ours || fenced.Since.IsZero() {
 		return false
+	}
+	now := s.Now.Add(s.Skew)
+	if m.Status == "completed" {
+		// The source's nova-compute was started and wrote the record last: when the
+		// destination did is lost. Only one that is alive can be at work, and it is given
+		// the time of a long rebuild.
+		return m.Updated.After(fenced.Since.Add(s.Skew)) && now.Sub(services[m.Dest].Updated) < heartbeatLife && now.Sub(m.Updated) < longRebuild
 	}
 	// Both are whole seconds. In the same second it may have been either before the
 	// host died or after: it is given its time.
@@ -568,7 +575,7 @@ func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s S
 	case since >= time.Second:
 		return true
 	case since > -time.Second:
-		return s.Now.Add(s.Skew).Sub(m.Updated) < sameSecond
+		return now.Sub(m.Updated) < sameSecond
 	}
 	return false
 }

@@ -31,6 +31,7 @@ const (
 type beat struct {
 	fencing               time.Time
 	first, last, lastSeen time.Time
+	changes               int
 }
 
 // pulse keeps the beats of hosts.
@@ -45,9 +46,12 @@ func (p pulse) feel(service nova.Service, fencing, now time.Time) bool {
 	}
 	if !service.Updated.Equal(b.last) {
 		b.last, b.lastSeen = service.Updated, now
+		if b.changes++; b.changes == 1 {
+			b.first = service.Updated // what was before may be as old as the fencing
+		}
 	}
 	p[service.Host] = b
-	return b.last.Sub(b.first) >= twoBeats
+	return b.changes > 2 && b.last.Sub(b.first) >= twoBeats
 }
 
 // comeback says what an evacuated host waits for before it can be let in, and nothing
