@@ -1,4 +1,4 @@
-// Package agents holds what the two agents say of themselves to Pacemaker, crmsh
+// Package agents holds what the agents say of themselves to Pacemaker, crmsh
 // and pcs.
 package agents
 
@@ -15,3 +15,8 @@ var OCFMetadata string
 //
 //go:embed fence_nova_evac.xml
 var FenceMetadata string
+
+// GateMetadata describes ocf:openstack:nova-evac-gate.
+//
+//go:embed nova-evac-gate.xml
+var GateMetadata string

@@ -36,21 +36,30 @@ func hostCommand() *cli.Command {
 		Flags: append(append(cloudFlags(), recordFlags()...),
 			&cli.BoolFlag{Name: "detach", Usage: "do not follow: only have the supervisors do it"}),
 		Action: func(c *cli.Context) error {
-			names := slices.Compact(slices.Sorted(slices.Values(c.Args().Slice())))
-			if len(names) == 0 {
-				return misuse("host: which one? Give its name in Nova: nova-evac host NAME…")
-			}
-			for _, name := range names {
-				if strings.HasPrefix(name, "-") {
-					return misuse("host: %s stands after a host's name; options go before it", name)
-				}
-				if err := record.CheckHost(name); err != nil {
-					return misuse("%w", err)
-				}
+			names, err := hostNames(c)
+			if err != nil {
+				return err
 			}
 			return evacuateByHand(c, names)
 		},
 	}
+}
+
+// hostNames are a command's arguments.
+func hostNames(c *cli.Context) ([]string, error) {
+	names := slices.Compact(slices.Sorted(slices.Values(c.Args().Slice())))
+	if len(names) == 0 {
+		return nil, misuse("%s: which one? Give its name in Nova: nova-evac %[1]s NAME…", c.Command.Name)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "-") {
+			return nil, misuse("%s: %s stands after a host's name; options go before it", c.Command.Name, name)
+		}
+		if err := record.CheckHost(name); err != nil {
+			return nil, misuse("%w", err)
+		}
+	}
+	return names, nil
 }
 
 // evacuateByHand records the hosts, sees to it that somebody works, and follows.
@@ -215,7 +224,7 @@ func (f *follower) look(ctx context.Context) ([]control.Host, error) {
 func (f *follower) ended(hosts []control.Host) (bool, error) {
 	var left []string
 	for _, h := range hosts {
-		if h.Phase == string(record.Fenced) || h.Phase == string(record.Evacuating) || h.Phase == "malformed" {
+		if h.Phase == string(record.Fenced) || h.Phase == string(record.Evacuating) || h.Phase == "malformed" || h.Phase == "held" {
 			return false, nil
 		}
 		if h.Skipped > 0 {

@@ -44,6 +44,8 @@ func run(ctx context.Context, args []string) int {
 	switch filepath.Base(args[0]) {
 	case "nova-evacuate":
 		return runOCF(ctx, args[1:])
+	case "nova-evac-gate":
+		return runGateAgent(ctx, args[1:])
 	case "fence_nova_evac":
 		return runFence(ctx, args[1:])
 	}
@@ -52,6 +54,8 @@ func run(ctx context.Context, args []string) int {
 		switch args[1] {
 		case "ocf":
 			return runOCF(ctx, args[2:])
+		case "gate-agent":
+			return runGateAgent(ctx, args[2:])
 		case "fence":
 			return runFence(ctx, args[2:])
 		}
@@ -67,8 +71,10 @@ func shell(ctx context.Context, args []string) int {
 		EnableBashCompletion: true,
 		HideVersion:          true,
 		Commands: []*cli.Command{
-			hostCommand(), statusCommand(), superviseCommand(), versionCommand(),
+			hostCommand(), statusCommand(), holdCommand(), resumeCommand(), admitCommand(), forgetCommand(), gateCommand(),
+			superviseCommand(), versionCommand(),
 			{Name: "ocf", Usage: "act as the OCF agent ocf:openstack:nova-evacuate", ArgsUsage: "ACTION", SkipFlagParsing: true},
+			{Name: "gate-agent", Usage: "act as the OCF agent ocf:openstack:nova-evac-gate", ArgsUsage: "ACTION", SkipFlagParsing: true},
 			{Name: "fence", Usage: "act as the fence agent fence_nova_evac", ArgsUsage: "[OPTIONS]", SkipFlagParsing: true},
 		},
 		CommandNotFound: func(c *cli.Context, name string) {},

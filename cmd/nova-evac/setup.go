@@ -54,7 +54,9 @@ func cloudFlags() []cli.Flag {
 	return append(flags,
 		&cli.BoolFlag{Name: "insecure", Usage: "do not verify certificates"},
 		&cli.StringFlag{Name: "api-timeout", Usage: "the `SECONDS` that a request may live inside the cloud's API"},
-		&cli.IntFlag{Name: "max-in-flight", Usage: "how many instances of one host are under way at once"})
+		&cli.IntFlag{Name: "max-in-flight", Usage: "how many instances of one host are under way at once"},
+		&cli.IntFlag{Name: "storm-share", Usage: "the `PERCENT` of compute hosts that may be down for a new evacuation to begin"},
+		&cli.IntFlag{Name: "storm-hosts", Usage: "the `NUMBER` of compute hosts that may be down for a new evacuation to begin"})
 }
 
 // given gathers the flags that were set, under the names of the parameters.

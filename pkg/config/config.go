@@ -43,6 +43,10 @@ type Secret = nova.Secret
 // DefaultMaxInFlight is how many evacuations run at a time where nothing is said.
 const DefaultMaxInFlight = 16
 
+// DefaultStormShare is the share of compute hosts, in percent, above which too much is
+// down at once.
+const DefaultStormShare = 50
+
 // Config is everything that a command or an agent is told about its cloud and
 // about how to work. It can be logged: its secrets print as "***". It goes to a
 // child process through a pipe with Encode and Decode, never in argv or in the
@@ -59,6 +63,12 @@ type Config struct {
 	Domain string `json:"domain,omitempty"`
 	// MaxInFlight is how many evacuations may run at a time.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
+	// StormShare is how many of the compute hosts, in percent, may be down for a new
+	// evacuation to begin; StormHosts is a number of them, 0 for none.
+	StormShare int `json:"storm_share,omitempty"`
+	StormHosts int `json:"storm_hosts,omitempty"`
+	// ManualReturn leaves it to an operator to let a host in that is ready.
+	ManualReturn bool `json:"manual_return,omitempty"`
 	// Records is the path of a records file; empty is the cluster's CIB.
 	Records string `json:"records,omitempty"`
 	// Verbose asks for debug lines in the log.
@@ -203,6 +213,9 @@ func (v *values) config() Config {
 		PasswordFile: m["password_file"],
 		Domain:       strings.Trim(m["domain"], "."),
 		MaxInFlight:  v.number("max_in_flight", DefaultMaxInFlight),
+		StormShare:   v.number("storm_share", DefaultStormShare),
+		StormHosts:   v.number("storm_hosts", 0),
+		ManualReturn: v.bool("manual_return"),
 		Records:      m["records"],
 		Verbose:      v.lenient("verbose"),
 	}
@@ -323,6 +336,9 @@ func (c Config) Validate() error {
 		if _, err := nova.Connect(n); err != nil {
 			problems = append(problems, err)
 		}
+	}
+	if c.StormShare > 100 {
+		missing("storm_share is %d: give percent, from 1 to 100, where 100 is no bound", c.StormShare)
 	}
 	if c.MaxInFlight < 1 {
 		missing("max_in_flight is %d: give a whole number from 1 up", c.MaxInFlight)

@@ -40,6 +40,9 @@ var names = map[string]string{
 	"timeout":                       "timeout", "api_timeout": "timeout",
 	"max_microversion": "max_microversion",
 	"max_in_flight":    "max_in_flight",
+	"storm_share":      "storm_share",
+	"storm_hosts":      "storm_hosts",
+	"manual_return":    "manual_return",
 	"records":          "records",
 	"verbose":          "verbose",
 }

@@ -103,6 +103,9 @@ func (s *Supervisor) watchHosts(ctx context.Context) {
 }
 
 func (s *Supervisor) lookAfter(ctx context.Context, beats pulse) error {
+	if err := s.expel(ctx); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	records := slices.Clone(s.records)
 	s.mu.Unlock()

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -94,8 +93,9 @@ type Supervisor struct {
 	said map[string]string
 	// gone are the records of hosts that were let in, as they were then: the CIB may go
 	// back in time and show one again, of a host that is alive.
-	gone map[string]record.Witness
-	quit chan struct{}
+	gone  map[string]record.Witness
+	again []cib.Stored // those that are shown again
+	quit  chan struct{}
 }
 
 // New makes a supervisor.
@@ -162,7 +162,7 @@ func (s *Supervisor) round(ctx context.Context) time.Duration {
 	if err != nil {
 		return s.refuse(ctx, err.Error())
 	}
-	records = s.remember(ctx, records)
+	records = s.remember(records)
 	unfinished := false
 	for _, r := range records {
 		unfinished = unfinished || s.ours(r)
@@ -189,34 +189,53 @@ func (s *Supervisor) round(ctx context.Context) time.Duration {
 }
 
 // remember takes in what the records are now, and which of them are gone because their
-// hosts were let in. One that is there again after that is deleted, and not returned.
-func (s *Supervisor) remember(ctx context.Context, records []cib.Stored) []cib.Stored {
+// hosts were let in. One that is there again after that is not returned: see expel.
+func (s *Supervisor) remember(records []cib.Stored) []cib.Stored {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, r := range s.records {
 		if _, found := cib.Find(records, r.Host); !found && r.Err == nil && r.Phase == record.Returning && r.Owner != "" {
 			s.gone[r.Host] = r.Witness()
 		}
 	}
-	past := func(r cib.Stored) bool {
-		let, known := s.gone[r.Host]
-		return known && r.Err == nil && !r.Witness().Later(let)
-	}
-	var again []cib.Stored
+	s.again, s.records = nil, nil
 	for _, r := range records {
-		if past(r) {
-			again = append(again, r)
+		if let, known := s.gone[r.Host]; known && r.Err == nil && !r.Witness().Later(let) {
+			s.again = append(s.again, r)
+			continue
 		}
+		s.records = append(s.records, r)
 	}
-	s.records = slices.DeleteFunc(slices.Clone(records), past)
-	records = s.records
+	return s.records
+}
+
+// expel deletes the records that are there again although their hosts were let in: the
+// CIB went back in time. Where Nova still says that the host is fenced, it was not let in.
+func (s *Supervisor) expel(ctx context.Context) error {
+	s.mu.Lock()
+	again := s.again
 	s.mu.Unlock()
+	if len(again) == 0 {
+		return nil
+	}
+	services, err := s.Nova.Services(ctx)
+	if err != nil {
+		return err
+	}
 	for _, r := range again {
-		s.Log.WithField("host", r.Host).Warn("its record is there again although it was let in: the CIB went back in time; deleted")
+		service, err := nova.FindService(services, r.Host, s.Domain)
+		if err == nil && service.ForcedDown {
+			s.mu.Lock()
+			delete(s.gone, r.Host)
+			s.mu.Unlock()
+			continue
+		}
+		s.Log.WithField("host", r.Host).Warn("its record is there again although it was let in: deleted")
 		if err := s.Records.Delete(ctx, r); err != nil {
-			s.Log.WithField("host", r.Host).Warn(err)
+			return err
 		}
 	}
-	return records
+	return nil
 }
 
 func (s *Supervisor) busy() bool {

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/gate"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// gatePoll is the pause between two looks of the gate.
+const gatePoll = 2 * time.Second
+
+func gateCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "gate",
+		Usage: "wait until nova-compute may start on this host (run before it, by systemd)",
+		Description: "Waits while the host has a record whose instances have not left it. The records are asked, and where they\n" +
+			"cannot be reached, Nova, if a cloud is given. Exit codes: 0 it may start; 3 it may not, the time is over;\n" +
+			"5 nobody could say, the time is over.",
+		Flags: append(append(cloudFlags(), recordFlags()...),
+			&cli.StringFlag{Name: "host", Usage: "Nova's `NAME` of this host, by default the machine's own"},
+			&cli.DurationFlag{Name: "timeout", Usage: "the longest `TIME` to wait, such as 10m; 0 is for ever"},
+			&cli.DurationFlag{Name: "open-if-unknown", Usage: "open after this `TIME` although neither the cluster nor Nova could be asked; 0 is never"}),
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return misuse("gate: %q: the host's name is given as --host NAME", c.Args().First())
+			}
+			host := c.String("host")
+			if host == "" {
+				var err error
+				if host, err = os.Hostname(); err != nil {
+					return err
+				}
+			}
+			if err := record.CheckHost(host); err != nil {
+				return misuse("%w", err)
+			}
+			g, err := newGate(host, config.Sources{Given: given(c), Env: os.Getenv}, c.String("records"))
+			if err != nil {
+				return err
+			}
+			g.OpenUnknown = c.Duration("open-if-unknown")
+			g.Say = func(text string) { fmt.Fprintf(c.App.ErrWriter, "nova-evac gate: %s\n", text) }
+			ctx := c.Context
+			if limit := c.Duration("timeout"); limit > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, limit)
+				defer cancel()
+			}
+			err = g.Wait(ctx)
+			switch {
+			case errors.Is(err, gate.ErrHeld):
+				return &exit{exitNotYet, err}
+			case errors.Is(err, gate.ErrUnknown):
+				return &exit{exitNoRecord, err}
+			}
+			return err
+		},
+	}
+}
+
+// newGate makes the gate of a host. Nova is asked only where a cloud is given.
+func newGate(host string, from config.Sources, path string) (gate.Gate, error) {
+	g := gate.Gate{Host: host, Poll: gatePoll}
+	var err error
+	if g.Records, g.Members, err = openRecords(path); err != nil {
+		return g, err
+	}
+	cfg, _, err := config.Load(from)
+	if err != nil {
+		return g, &exit{exitMisuse, err}
+	}
+	if cfg.Nova.AuthURL != "" {
+		if err := cfg.Validate(); err != nil {
+			return g, &exit{exitMisuse, err}
+		}
+		cfg.Nova.UserAgent = userAgent("gate")
+		client, err := nova.Connect(cfg.Nova)
+		if err != nil {
+			return g, &exit{exitMisuse, err}
+		}
+		g.Nova = client
+	}
+	return g, nil
+}
+
+// runGateAgent is the OCF agent nova-evac-gate. It asks the cluster alone, of which it
+// is a part.
+func runGateAgent(ctx context.Context, args []string) int {
+	agent := gate.Agent{
+		Look: func(ctx context.Context, host string) (string, error) {
+			records, members, err := openRecords("")
+			if err != nil {
+				return "", err
+			}
+			return gate.Gate{Host: host, Records: records, Members: members}.Look(ctx)
+		},
+		Env: os.Getenv, Update: gate.UpdateAttribute, Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	return agent.Run(ctx, args)
+}

@@ -1,0 +1,166 @@
+// Package gate keeps nova-compute from starting on a host that was fenced until the
+// instances of the host have left it. Nova destroys, when nova-compute starts, the guests
+// and the disks of all instances whose evacuation has begun, also of those that are not
+// elsewhere yet (nova/compute/manager.py, _destroy_evacuated_instances).
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// Errors that Wait ends with when its context does.
+var (
+	// ErrHeld: instances have not left the host yet.
+	ErrHeld = errors.New("the host is still being evacuated")
+	// ErrUnknown: neither the records nor Nova could be asked.
+	ErrUnknown = errors.New("nobody can say whether the host is being evacuated")
+)
+
+// Gate is that of one host. It asks the records and, where those cannot be reached, Nova.
+type Gate struct {
+	// Host is Nova's name of it.
+	Host    string
+	Records cib.Records
+	// Members answers whether what is read of the records is true: a node that has not
+	// joined the cluster yet has the CIB of before its fencing.
+	Members interface {
+		View(ctx context.Context) (cluster.View, error)
+	}
+	// Nova may be nil.
+	Nova interface {
+		Services(ctx context.Context) ([]nova.Service, error)
+		Servers(ctx context.Context, host string) ([]nova.Server, error)
+	}
+	// OpenUnknown, unless it is 0, is after how long the gate opens although nobody could
+	// be asked.
+	OpenUnknown time.Duration
+	// Poll is the pause between two looks.
+	Poll time.Duration
+	// Say is told what the gate waits for, whenever that changes.
+	Say func(string)
+}
+
+// Wait returns nil when nova-compute may start.
+func (g Gate) Wait(ctx context.Context) error {
+	tick := time.NewTicker(g.Poll)
+	defer tick.Stop()
+	said, began := "", time.Now()
+	for {
+		held, err := g.Look(ctx)
+		switch {
+		case err == nil && held == "":
+			return nil
+		case err != nil && g.OpenUnknown > 0 && time.Since(began) >= g.OpenUnknown:
+			g.Say(fmt.Sprintf("%v: the gate opens all the same, as it was told to", err))
+			return nil
+		case err == nil:
+			err = fmt.Errorf("%w: %s", ErrHeld, held)
+			began = time.Now()
+		default:
+			err = fmt.Errorf("%w: %w", ErrUnknown, err)
+		}
+		if text := err.Error(); text != said && ctx.Err() == nil {
+			said = text
+			g.Say(text)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// Look answers what keeps nova-compute from starting, nothing where it may. An error says
+// that nobody could be asked.
+func (g Gate) Look(ctx context.Context) (held string, err error) {
+	held, err = g.records(ctx)
+	if err == nil || g.Nova == nil {
+		return held, err
+	}
+	held, other := g.nova(ctx)
+	if other != nil {
+		return "", errors.Join(err, other)
+	}
+	return held, nil
+}
+
+func (g Gate) records(ctx context.Context) (string, error) {
+	view, err := g.Members.View(ctx)
+	if err != nil {
+		return "", err
+	}
+	if !view.Quorum {
+		return "", fmt.Errorf("%w: this node's partition has no quorum, its records may be of the past", cib.ErrUnavailable)
+	}
+	all, err := g.Records.Query(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range all {
+		switch {
+		case !same(r.Host, g.Host):
+		case r.Err != nil:
+			return r.Err.Error(), nil
+		case r.Unfinished():
+			return fmt.Sprintf("%d of %d instances have left %s; %s", r.Done, r.Total, r.Host, waits(r.Record)), nil
+		}
+	}
+	return "", nil
+}
+
+func waits(r record.Record) string {
+	if r.Wait == "" {
+		return "its record is " + string(r.Phase)
+	}
+	return "waiting for " + r.Wait
+}
+
+// same compares names as people do: a short one fits a full one.
+func same(a, b string) bool {
+	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
+}
+
+// nova asks Nova: it takes a host that nova-evac has forced down for empty when no
+// instance is left that would be evacuated.
+func (g Gate) nova(ctx context.Context) (string, error) {
+	services, err := g.Nova.Services(ctx)
+	if err != nil {
+		return "", err
+	}
+	service, err := nova.FindService(services, g.Host, "")
+	switch {
+	case errors.Is(err, nova.ErrNotFound):
+		return "", nil // a host that Nova does not know has no instances
+	case err != nil:
+		return "", err
+	case service.Partial:
+		return "", fmt.Errorf("the cell of %s is down, Nova tells nothing of it", service.Host)
+	}
+	if _, ours := record.ParseReason(service.DisabledReason); !service.ForcedDown || !ours {
+		return "", nil
+	}
+	servers, err := g.Nova.Servers(ctx, service.Host)
+	if err != nil {
+		return "", err
+	}
+	left := 0
+	for _, s := range servers {
+		if s.Partial || s.VMState == "active" || s.VMState == "stopped" || s.VMState == "error" {
+			left++
+		}
+	}
+	if left > 0 {
+		return fmt.Sprintf("Nova has %d instances on %s that are to leave it", left, service.Host), nil
+	}
+	return "", nil
+}

@@ -1,0 +1,172 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// ErrNoRecord: the host has no record.
+var ErrNoRecord = errors.New("there is no record of the host: it was not fenced, or was let in again")
+
+// Operator does by hand what the supervisors do, or keeps them from it.
+type Operator struct {
+	Records cib.Records
+	// Nova is not needed for Hold and Resume.
+	Nova interface {
+		Nova
+		Disown(ctx context.Context, service nova.Service) error
+	}
+	Domain string
+	Now    func() time.Time
+}
+
+// letGo bounds the wait for an owner to stop: it waits for the answers to what it has
+// sent, and then gives its claim back.
+const letGo = 30 * time.Second
+
+// Hold keeps a host's evacuation from beginning, or stops it: what is under way in Nova
+// is not called back. why is shown in its record.
+func (o Operator) Hold(ctx context.Context, host, why string) error {
+	return o.change(ctx, host, func(r record.Record) (record.Record, error) {
+		if !r.Unfinished() {
+			return r, fmt.Errorf("it is %s: there is nothing to hold", r.Phase)
+		}
+		return r.Held(record.HeldByOperator, why, o.Now()), nil
+	})
+}
+
+// Resume has a host evacuated that is held, by whomever.
+func (o Operator) Resume(ctx context.Context, host string) error {
+	return o.change(ctx, host, func(r record.Record) (record.Record, error) {
+		if !r.OnHold() {
+			return r, errors.New("it is not held")
+		}
+		return r.Held(record.Resumed, "a supervisor to claim it", o.Now()), nil
+	})
+}
+
+func (o Operator) change(ctx context.Context, host string, to func(record.Record) (record.Record, error)) error {
+	var refused error
+	_, _, err := cib.Modify(ctx, o.Records, host, func(r cib.Stored, found bool) (next record.Record, write bool) {
+		switch {
+		case !found:
+			refused = ErrNoRecord
+		case r.Err != nil:
+			refused = r.Err
+		default:
+			next, refused = to(r.Record)
+		}
+		return next, refused == nil
+	})
+	if refused != nil {
+		return fmt.Errorf("host %s: %w", host, refused)
+	}
+	return err
+}
+
+// Find returns a host's record and its nova-compute. It is no error for the host to have
+// no record.
+func (o Operator) Find(ctx context.Context, host string) (r cib.Stored, recorded bool, service nova.Service, err error) {
+	all, err := o.Records.Query(ctx)
+	if err != nil {
+		return r, false, service, err
+	}
+	services, err := o.Nova.Services(ctx)
+	if err != nil {
+		return r, false, service, err
+	}
+	if service, err = nova.FindService(services, host, o.Domain); err != nil {
+		return r, false, service, err
+	}
+	for _, name := range []string{host, service.Host} {
+		if r, recorded = cib.Find(all, name); recorded {
+			break
+		}
+	}
+	return r, recorded, service, nil
+}
+
+// Admit lets a host in now: Nova takes it for alive, it is enabled unless an operator
+// disabled it, and its record is gone. What Nova refuses it for is the error.
+func (o Operator) Admit(ctx context.Context, host string) error {
+	return o.end(ctx, host, func(service nova.Service) error {
+		if service.ForcedDown {
+			if err := o.Nova.ForceUp(ctx, service); err != nil {
+				return err
+			}
+		}
+		if !service.Enabled && strings.HasPrefix(service.DisabledReason, record.ReasonPrefix) {
+			return o.Nova.Enable(ctx, service)
+		}
+		return nil
+	})
+}
+
+// Forget drops a host's record and changes nothing else: the host stays forced down, and
+// disabled with a reason that is not ours, so that nobody writes the record again.
+func (o Operator) Forget(ctx context.Context, host string) error {
+	return o.end(ctx, host, func(service nova.Service) error {
+		if !service.Enabled && strings.HasPrefix(service.DisabledReason, record.ReasonPrefix) {
+			return o.Nova.Disown(ctx, service)
+		}
+		return nil
+	})
+}
+
+// end stops whoever carries a host, tells Nova, and deletes the record.
+func (o Operator) end(ctx context.Context, host string, tell func(nova.Service) error) error {
+	r, recorded, service, err := o.Find(ctx, host)
+	if err != nil {
+		return err
+	}
+	if recorded && r.Err == nil {
+		if r, err = o.stop(ctx, r); err != nil {
+			return err
+		}
+	}
+	if err := tell(service); err != nil {
+		return err
+	}
+	if !recorded {
+		return nil
+	}
+	return o.Records.Delete(ctx, r)
+}
+
+// stop waits until nobody carries a host any more.
+func (o Operator) stop(ctx context.Context, r cib.Stored) (cib.Stored, error) {
+	if r.Unfinished() && !r.OnHold() {
+		if err := o.Hold(ctx, r.Host, "an operator who is about to end its evacuation"); err != nil {
+			return r, err
+		}
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for end := o.Now().Add(letGo); ; {
+		all, err := o.Records.Query(ctx)
+		if err != nil {
+			return r, err
+		}
+		now, found := cib.Find(all, r.Host)
+		switch {
+		case !found:
+			return r, fmt.Errorf("host %s: %w", r.Host, ErrNoRecord)
+		case now.Owner == "":
+			return now, nil
+		case o.Now().After(end):
+			return now, fmt.Errorf("host %s: its owner, %s, has not let go of it within %v; it is held: try again when that one has, or is gone", r.Host, now.Owner, letGo)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return r, ctx.Err()
+		}
+	}
+}
