@@ -30,10 +30,12 @@ func hostCommand() *cli.Command {
 		Name:      "host",
 		Usage:     "evacuate dead hosts, and follow until every instance is settled",
 		ArgsUsage: "NAME…",
-		Description: "NAME is the host's name in Nova. A host whose nova-compute is up is refused: fence it first.\n" +
+		Description: "NAME is the host's name in Nova. A host of which nothing proves that it is off is refused: --fence has it fenced.\n" +
 			"Where a supervisor of the cluster runs, it does the work and this command follows it;\n" +
 			"otherwise the work is done here, and an interrupted command leaves it to whoever comes next.",
 		Flags: append(append(cloudFlags(), recordFlags()...),
+			&cli.BoolFlag{Name: "fence", Usage: "have the cluster fence the hosts first"},
+			&cli.BoolFlag{Name: "i-have-powered-it-off", Usage: "evacuate hosts of which nothing but your word says that they are off"},
 			&cli.BoolFlag{Name: "detach", Usage: "do not follow: only have the supervisors do it"}),
 		Action: func(c *cli.Context) error {
 			names, err := hostNames(c)
@@ -91,10 +93,17 @@ func evacuateByHand(c *cli.Context, names []string) error {
 		return &exit{exitFailed, errors.New("no supervisor runs anywhere, so --detach would leave the work undone; " +
 			"start the nova-evacuate resource, or leave --detach out to do the work here")}
 	}
+	hand := supervisor.ByHand{Nova: client, Records: records, Domain: cfg.Domain, Now: time.Now,
+		Fencings: fencings(cfg.Records), PoweredOff: c.Bool("i-have-powered-it-off")}
 	hosts := map[string]int{} // the generation that is followed
 	var order []string
 	for _, name := range names {
-		s, err := supervisor.ByHand(c.Context, client, records, name, cfg.Domain, time.Now())
+		if c.Bool("fence") {
+			if err := fenceFirst(c, view, cfg, name); err != nil {
+				return err
+			}
+		}
+		s, err := hand.Record(c.Context, name)
 		if err != nil {
 			return err
 		}
@@ -110,6 +119,21 @@ func evacuateByHand(c *cli.Context, names []string) error {
 		return f.follow(c.Context)
 	}
 	return workHere(c.Context, cfg, client, records, members, c.String("state-dir"), f)
+}
+
+// fenceFirst has the cluster fence the node of a host.
+func fenceFirst(c *cli.Context, view cluster.View, cfg config.Config, host string) error {
+	if cfg.Records != "" {
+		return misuse("host: --fence needs a cluster, and the records are in a file")
+	}
+	short, _, _ := strings.Cut(host, ".")
+	for _, node := range []string{host, short} {
+		if _, known := view.Nodes[node]; known {
+			fmt.Fprintf(c.App.Writer, "%s: being fenced\n", node)
+			return cluster.Pacemaker{}.Fence(c.Context, node)
+		}
+	}
+	return &exit{exitFailed, fmt.Errorf("host: the cluster knows no node %s; fence it by its name there: stonith_admin --fence NODE", host)}
 }
 
 // workHere carries the followed hosts in this process.

@@ -60,6 +60,13 @@ func startCloud(ts *testscript.TestScript, _ bool, args []string) {
 	cloud := novasim.New(cfg)
 	server := httptest.NewServer(cloud.Handler())
 	ts.Defer(server.Close)
+	// Where a file given to a command names the cloud.
+	ts.Setenv("AUTH", server.URL+"/v3")
+	for _, name := range []string{"off", "off2"} {
+		if data, err := os.ReadFile(ts.MkAbs(name)); err == nil {
+			ts.Check(os.WriteFile(ts.MkAbs(name), []byte(strings.ReplaceAll(string(data), "AUTH", server.URL+"/v3")), 0o600))
+		}
+	}
 	clouds.Store(ts.Getenv("WORK"), cloud)
 	for name, value := range map[string]string{"OS_AUTH_URL": server.URL + "/v3", "OS_USERNAME": "admin", "OS_PASSWORD": "secret", "OS_PROJECT_NAME": "admin"} {
 		ts.Setenv(name, value)

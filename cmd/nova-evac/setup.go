@@ -106,6 +106,14 @@ func openRecords(path string) (cib.Records, supervisor.Membership, error) {
 	return cib.File{Path: path}, local, err
 }
 
+// fencings is where the fencing history is to be had: a records file has no cluster.
+func fencings(records string) func(context.Context) ([]cluster.Fencing, error) {
+	if records != "" {
+		return nil
+	}
+	return cluster.Pacemaker{}.Fencings
+}
+
 // localCluster is the directory beside a records file in which the processes that
 // share it announce themselves.
 func localCluster(records string) (cluster.Local, error) {

@@ -94,6 +94,7 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 	s := supervisor.New(supervisor.Options{
 		Owner: node, Records: records, Members: members, Nova: client, Policy: policy(cfg), Domain: cfg.Domain,
 		Guard: supervisor.Guard{Share: cfg.StormShare, Hosts: cfg.StormHosts}, ManualReturn: cfg.ManualReturn,
+		Fencings:  fencings(cfg.Records),
 		ShellGone: func() bool { return shellGone(stateDir) }, Now: time.Now, Log: log,
 	})
 	go warmUp(ctx, client, log)

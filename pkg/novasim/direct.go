@@ -55,6 +55,12 @@ func (d Direct) Enable(_ context.Context, service nova.Service) error {
 	return d.update("enable "+service.Host, service.Host, serviceChange{Status: &enabled})
 }
 
+// Disown takes nova-evac's name off a service's reason.
+func (d Direct) Disown(_ context.Context, service nova.Service) error {
+	disabled, reason := "disabled", nova.DisownedReason
+	return d.update("disown "+service.Host, service.Host, serviceChange{Status: &disabled, DisabledReason: &reason})
+}
+
 func (d Direct) update(op, host string, change serviceChange) error {
 	c := d.Cloud
 	defer c.lock()()

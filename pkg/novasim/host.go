@@ -232,6 +232,16 @@ type serviceChange struct {
 	ForcedDown     *bool   `json:"forced_down"`
 }
 
+// SetService does what an operator would through the API; nil leaves a thing as it is.
+func (c *Cloud) SetService(name string, status, reason *string, forcedDown *bool) error {
+	defer c.lock()()
+	h := c.host(name)
+	if h == nil {
+		return fmt.Errorf("no host %s", name)
+	}
+	return failure("set the service of "+name, c.setService(h, serviceChange{status, reason, forcedDown}))
+}
+
 // setService is the update of nova/api/openstack/compute/services.py, 2.53 on. Any
 // true change moves updated_at (seen on Nova 26.2: it is no heartbeat).
 func (c *Cloud) setService(h *host, change serviceChange) *refusal {

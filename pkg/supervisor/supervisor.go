@@ -53,8 +53,10 @@ type Options struct {
 	// ShellGone answers whether a shell on this very node that owns a record is
 	// dead. nil: nobody can tell.
 	ShellGone func() bool
-	Now       func() time.Time
-	Log       *logrus.Entry
+	// Fencings is the cluster's fencing history. nil: there is none.
+	Fencings func(ctx context.Context) ([]cluster.Fencing, error)
+	Now      func() time.Time
+	Log      *logrus.Entry
 }
 
 // Bounds of the loop.
@@ -194,7 +196,7 @@ func (s *Supervisor) remember(records []cib.Stored) []cib.Stored {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.records {
-		if _, found := cib.Find(records, r.Host); !found && r.Err == nil && r.Phase == record.Returning && r.Owner != "" {
+		if _, found := cib.Find(records, r.Host); !found && r.Err == nil && !r.Unfinished() {
 			s.gone[r.Host] = r.Witness()
 		}
 	}

@@ -30,6 +30,10 @@ type world struct {
 	records *cib.Memory
 	members *members
 	running map[string]*process
+
+	guard    supervisor.Guard
+	manual   bool
+	fencings []cluster.Fencing // the cluster's history
 }
 
 // members is what the cluster says of its nodes; the tests change it.
@@ -105,6 +109,15 @@ func (n mortalNova) ForceDown(ctx context.Context, s nova.Service, reason string
 	return n.Direct.ForceDown(ctx, s, reason)
 }
 
+// ForceUp takes its time, so that a process can die in the middle.
+func (n mortalNova) ForceUp(ctx context.Context, s nova.Service) error {
+	time.Sleep(200 * time.Millisecond)
+	if err := n.p.alive(); err != nil {
+		return err
+	}
+	return n.Direct.ForceUp(ctx, s)
+}
+
 type mortalRecords struct {
 	cib.Records
 	p *process
@@ -173,7 +186,8 @@ func (w *world) start(node string) *process {
 	policy := evacuate.DefaultPolicy
 	policy.MaxInFlight = 4
 	p.Supervisor = supervisor.New(supervisor.Options{Owner: node, Records: mortalRecords{w.records, p}, Members: w.members,
-		Nova: mortalNova{novasim.Direct{Cloud: w.cloud}, p}, Policy: policy, Now: time.Now, Log: logrus.NewEntry(logger)})
+		Nova: mortalNova{novasim.Direct{Cloud: w.cloud}, p}, Policy: policy, Now: time.Now, Guard: w.guard, ManualReturn: w.manual,
+		Fencings: func(context.Context) ([]cluster.Fencing, error) { return w.fencings, nil }, Log: logrus.NewEntry(logger)})
 	w.members.set(func(v *cluster.View) { v.Supervisors[node] = true })
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop = cancel
@@ -409,10 +423,12 @@ func TestMonitorFailsWhenTheLoopIsStuck(t *testing.T) {
 func TestByHand(t *testing.T) {
 	simulate(t, 5, func(w *world) {
 		p := w.start("ctl1")
+		began := time.Now()
+		time.Sleep(time.Minute)
 		ask := func(host string) string {
 			return p.Handle(w.Context(), control.Request{Op: control.OpHost, Host: host}).Error
 		}
-		if said := ask("compute-1"); !strings.Contains(said, "is up") || !strings.Contains(said, "stonith_admin --fence") {
+		if said := ask("compute-1"); !strings.Contains(said, "is up") || !strings.Contains(said, "--fence compute-1") {
 			w.Errorf("a host that is up: %s", said)
 		}
 		if said := ask("compute-9"); !strings.Contains(said, "compute-1, compute-2, compute-3") {
@@ -420,6 +436,14 @@ func TestByHand(t *testing.T) {
 		}
 		w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Power: "off"}))
 		time.Sleep(2 * time.Minute) // until Nova finds out
+		if said := ask("compute-1"); !strings.Contains(said, "nothing proves that it is off") || !strings.Contains(said, "--i-have-powered-it-off") {
+			w.Errorf("a host that is silent: %s", said)
+		}
+		w.fencings = append(w.fencings, cluster.Fencing{Target: "compute-1", Completed: began})
+		if said := ask("compute-1"); !strings.Contains(said, "nothing proves") {
+			w.Errorf("a host that was fenced before its last heartbeat: %s", said)
+		}
+		w.fencings = append(w.fencings, cluster.Fencing{Target: "compute-1", Completed: time.Now()})
 		if said := ask("compute-1"); said != "" {
 			w.Errorf("a host that is down: %s", said)
 		}

@@ -1,0 +1,301 @@
+package supervisor_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/record"
+	"github.com/nova-evac/nova-evac/pkg/supervisor"
+)
+
+// power switches compute-1 on, and starts its nova-compute.
+func (w *world) power() {
+	w.Helper()
+	w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Power: "on"}))
+}
+
+// service is compute-1's, as Nova shows it.
+func (w *world) service() nova.Service {
+	w.Helper()
+	services, err := novasim.Direct{Cloud: w.cloud}.Services(w.Context())
+	w.must(err)
+	return services[0]
+}
+
+// letIn waits for the record to be gone, and says how long that took.
+func (w *world) letIn() time.Duration {
+	w.Helper()
+	began := time.Now()
+	for range 10 * 60 * 20 {
+		all, err := w.records.Query(w.Context())
+		w.must(err)
+		if len(all) == 0 {
+			for _, b := range w.cloud.Report().Breaches {
+				w.Errorf("%s: %s: %s", b.Kind, b.Instance, b.What)
+			}
+			return time.Since(began)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	w.Fatalf("not let in: %+v, %+v", w.record(), w.service())
+	return 0
+}
+
+func TestAHostThatIsBackIsLetIn(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		for _, node := range []string{"ctl1", "ctl2", "ctl3"} {
+			w.start(node)
+		}
+		w.fence()
+		w.evacuated(5)
+		r := w.until("waiting for nova-compute", func(r record.Record) bool { return r.Wait == "nova-compute to start on compute-1" })
+		time.Sleep(time.Hour)
+		if now := w.record(); now.Updated != r.Updated || !w.service().ForcedDown {
+			w.Errorf("an hour of nothing has changed the record to %s", now.Encode())
+		}
+		w.power()
+		took := w.letIn()
+		if s := w.service(); !s.Up || !s.Enabled || s.ForcedDown || s.DisabledReason != "" {
+			w.Errorf("%+v", s)
+		}
+		if took > time.Minute {
+			w.Errorf("it took %v", took)
+		}
+		// It is as if nothing had been: the next fencing is a first one.
+		time.Sleep(time.Minute)
+		w.fence()
+		w.until("evacuated again", func(r record.Record) bool { return r.Phase == record.Evacuated && r.Gen == 1 })
+	})
+}
+
+func TestAnOperatorsDisableOutlivesTheReturn(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		disabled, reason := "disabled", "disk is being replaced"
+		w.must(w.cloud.SetService("compute-1", &disabled, &reason, nil))
+		w.start("ctl1")
+		w.fence()
+		w.evacuated(5)
+		w.power()
+		w.letIn()
+		if s := w.service(); !s.Up || s.Enabled || s.ForcedDown || s.DisabledReason != reason {
+			w.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestAHostThatWasOnTooEarlyHasToBeRestarted(t *testing.T) {
+	simulate(t, 12, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.owned()
+		w.power() // what is under way becomes completed, and done after that
+		w.evacuated(12)
+		w.until("saying what to do", func(r record.Record) bool {
+			return r.Phase == record.Returning && strings.Contains(r.Wait, "nova-compute to be restarted on compute-1")
+		})
+		w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Compute: "kill"}))
+		w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Compute: "start"}))
+		w.letIn()
+	})
+}
+
+func TestAHostThatIsNotInTheClusterAgainIsNotLetIn(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.members.set(func(v *cluster.View) { v.Nodes["compute-1"] = cluster.Node{Remote: true} })
+		w.start("ctl1")
+		w.fence()
+		w.evacuated(5)
+		w.power()
+		w.until("waiting for the cluster", func(r record.Record) bool { return r.Wait == "the cluster to have compute-1 online again" })
+		time.Sleep(10 * time.Minute)
+		if !w.service().ForcedDown {
+			w.Error("it was forced up")
+		}
+		w.members.set(func(v *cluster.View) { v.Nodes["compute-1"] = cluster.Node{Remote: true, Online: true} })
+		w.letIn()
+	})
+}
+
+func TestAnOwnerThatDiesWhileAHostReturnsIsFollowed(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.evacuated(5)
+		w.power()
+		w.until("returning", func(r record.Record) bool { return r.Phase == record.Returning && r.Owner == "ctl1" })
+		w.dies("ctl1")
+		w.start("ctl2")
+		w.letIn()
+	})
+}
+
+func TestAnOperatorCanHaveTheLastWordOnAReturn(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.manual = true
+		w.start("ctl1")
+		w.fence()
+		w.evacuated(5)
+		w.power()
+		w.until("ready", func(r record.Record) bool { return strings.Contains(r.Wait, "nova-evac admit compute-1") })
+		w.must(w.operator().Admit(w.Context(), "compute-1"))
+		w.letIn()
+		if s := w.service(); !s.Up || !s.Enabled {
+			w.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestARecordThatIsThereAgainAfterTheReturnIsDeleted(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.start("ctl2")
+		w.fence()
+		w.owned()
+		past := w.records.Copy()
+		w.evacuated(20)
+		w.power()
+		w.letIn()
+		time.Sleep(5 * time.Second)
+		w.records.Restore(past)
+		w.letIn()
+		if s := w.service(); !s.Up || !s.Enabled {
+			w.Errorf("a host that is alive was forced down: %+v", s)
+		}
+	})
+}
+
+// ---- the guard
+
+func TestTheGuardHoldsWhatIsNewAndLetsItGo(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.guard = supervisor.Guard{Share: 50}
+		w.members.set(func(v *cluster.View) {
+			for _, host := range []string{"compute-1", "compute-2"} { // 2 of 3
+				v.Nodes[host] = cluster.Node{Remote: true, Unclean: host == "compute-2"}
+			}
+		})
+		w.start("ctl1")
+		w.start("ctl2")
+		w.fence()
+		r := w.until("held", func(r record.Record) bool { return r.Hold == record.HeldByGuard && r.Owner == "" })
+		if r.Phase != record.Fenced || !strings.Contains(r.Wait, "2 of 3 compute hosts are down, more than storm_share=50%") {
+			w.Errorf("%s", r.Encode())
+		}
+		time.Sleep(10 * time.Minute)
+		if n := w.cloud.Report().MostAccepted; n != 0 {
+			w.Error("it was evacuated all the same")
+		}
+		w.members.set(func(v *cluster.View) { v.Nodes["compute-2"] = cluster.Node{Remote: true, Online: true} })
+		w.evacuated(5)
+	})
+}
+
+func TestAnOperatorOverrulesTheGuard(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.guard = supervisor.Guard{Hosts: 1}
+		w.members.set(func(v *cluster.View) { v.Nodes["compute-2"] = cluster.Node{Remote: true} })
+		w.start("ctl1")
+		w.fence()
+		w.until("held", func(r record.Record) bool {
+			return r.Hold == record.HeldByGuard && strings.Contains(r.Wait, "storm_hosts=1")
+		})
+		w.must(w.operator().Resume(w.Context(), "compute-1"))
+		w.evacuated(5)
+	})
+}
+
+func TestAClusterInMaintenanceModeBeginsNothing(t *testing.T) {
+	simulate(t, 12, func(w *world) {
+		w.members.set(func(v *cluster.View) { v.Maintenance = true })
+		w.start("ctl1")
+		w.fence()
+		w.until("held", func(r record.Record) bool {
+			return strings.HasPrefix(r.Wait, "the cluster to leave its maintenance mode")
+		})
+		w.members.set(func(v *cluster.View) { v.Maintenance = false })
+		w.owned()
+		w.members.set(func(v *cluster.View) { v.Maintenance = true }) // what is under way goes on
+		w.evacuated(12)
+	})
+}
+
+// ---- the operator
+
+func (w *world) operator() supervisor.Operator {
+	return supervisor.Operator{Records: w.records, Nova: novasim.Direct{Cloud: w.cloud}, Now: time.Now}
+}
+
+func TestAHostIsHeldInTheMiddleAndResumed(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.owned()
+		w.must(w.operator().Hold(w.Context(), "compute-1", "an operator"))
+		r := w.until("without an owner", func(r record.Record) bool { return r.Owner == "" })
+		time.Sleep(time.Minute)
+		evacuated := w.cloud.Report().Evacuated
+		time.Sleep(10 * time.Minute)
+		if now := w.cloud.Report().Evacuated; now != evacuated || now == 20 || r.Wait != "an operator" {
+			w.Errorf("%d, later %d of 20 instances have left; %s", evacuated, now, r.Encode())
+		}
+		w.must(w.operator().Resume(w.Context(), "compute-1"))
+		w.evacuated(20)
+		for what, err := range map[string]error{
+			"it is not held":           w.operator().Resume(w.Context(), "compute-1"),
+			"there is nothing to hold": w.operator().Hold(w.Context(), "compute-1", "an operator"),
+			"there is no record":       w.operator().Hold(w.Context(), "compute-2", "an operator"),
+		} {
+			if err == nil || !strings.Contains(err.Error(), what) {
+				w.Errorf("%v, expected %s", err, what)
+			}
+		}
+	})
+}
+
+func TestAForgottenHostStaysAsItIs(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.owned()
+		w.must(w.operator().Forget(w.Context(), "compute-1"))
+		time.Sleep(10 * time.Minute) // the witness in Nova must not bring it back
+		all, err := w.records.Query(w.Context())
+		w.must(err)
+		s := w.service()
+		if len(all) != 0 || !s.ForcedDown || s.Enabled || s.DisabledReason != nova.DisownedReason || w.cloud.Report().Evacuated == 20 {
+			w.Errorf("%+v, %+v", all, s)
+		}
+	})
+}
+
+func TestAHostIsAdmittedInTheMiddleOnlyWhenNovaLetsIt(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.until("in part done", func(r record.Record) bool { return r.Done > 2 })
+		err := w.operator().Admit(w.Context(), "compute-1")
+		if !errors.Is(err, nova.ErrRefused) || !strings.Contains(err.Error(), "done") {
+			w.Errorf("%v", err)
+		}
+		if all, _ := w.records.Query(w.Context()); len(all) != 1 || !all[0].OnHold() {
+			w.Errorf("%+v", all)
+		}
+		time.Sleep(time.Minute)
+		w.power()
+		w.must(w.operator().Admit(w.Context(), "compute-1"))
+		if s := w.service(); !s.Up || !s.Enabled || s.ForcedDown {
+			w.Errorf("%+v", s)
+		}
+		if _, _, service, err := w.operator().Find(w.Context(), "compute-1"); err != nil || service.Host != "compute-1" {
+			w.Errorf("%+v, %v", service, err)
+		}
+		if err := w.operator().Hold(w.Context(), "compute-1", ""); !errors.Is(err, supervisor.ErrNoRecord) {
+			w.Error(err)
+		}
+	})
+}
