@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -124,4 +125,28 @@ func FuzzParse(f *testing.F) {
 			t.Error("a view without nodes")
 		}
 	})
+}
+
+func TestTheFencingHistoryTellsWhatWasSwitchedOff(t *testing.T) {
+	out, err := os.ReadFile("testdata/history.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fencings, err := parseFencings(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range fencings {
+		got = append(got, f.Target+" "+f.Completed.UTC().Format(time.RFC3339))
+	}
+	want := "compute-1 2026-11-23T21:37:09Z, compute-2 2026-11-23T21:37:10Z"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("%v, expected %s", got, want)
+	}
+	for _, bad := range []string{"", "no XML", `<a><list><fence_event action="off" target="x" status="success" completed="soon"/></list></a>`} {
+		if _, err := parseFencings([]byte(bad)); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
 }

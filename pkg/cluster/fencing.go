@@ -44,7 +44,7 @@ func parseFencings(out []byte) ([]Fencing, error) {
 			Target    string `xml:"target,attr"`
 			Status    string `xml:"status,attr"`
 			Completed string `xml:"completed,attr"`
-		} `xml:"fence_history>fence_event"`
+		} `xml:"list>fence_event"`
 	}
 	if err := xml.Unmarshal(out, &result); err != nil {
 		return nil, fmt.Errorf("%w: stonith_admin printed no XML: %w", ErrUnavailable, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -24,43 +25,43 @@ type Guard struct {
 }
 
 // storm says why no new evacuation may begin, and nothing where one may. Hosts that an
-// operator has disabled do not count. Down is who does not answer Nova, who has a record
-// that is not finished, and who is not online in the cluster: when many hosts die at once
-// the cluster knows it long before Nova does.
-func (g Guard) storm(services []nova.Service, records []cib.Stored, view cluster.View, domain string) string {
+// operator has disabled do not count. Down is who does not answer Nova, who was fenced and
+// is not back, and who is not online in the cluster: when many hosts die at once the
+// cluster knows it long before Nova does. awake are the hosts whose nova-compute was seen
+// alive although Nova was told that they are down.
+func (g Guard) storm(services []nova.Service, records []cib.Stored, view cluster.View, awake map[string]bool, domain string) string {
 	if view.Maintenance {
 		return "the cluster to leave its maintenance mode"
 	}
-	down, all := map[string]bool{}, 0
-	mark := func(name string) {
-		if s, err := nova.FindService(services, name, domain); err == nil {
-			down[s.Host] = true
-		}
-	}
-	for _, s := range services {
-		if !s.Up && !s.Partial {
-			down[s.Host] = true
-		}
-	}
-	for _, r := range records {
-		if r.Err == nil && r.Unfinished() {
-			mark(r.Host)
-		}
+	down, on := map[string]bool{}, maps.Clone(awake)
+	if on == nil {
+		on = map[string]bool{}
 	}
 	for name, n := range view.Nodes {
-		if n.Remote && (!n.Online || n.Unclean) {
-			mark(name)
+		s, err := nova.FindService(services, name, domain)
+		if err != nil {
+			continue // no compute host
+		}
+		on[s.Host] = n.Online && !n.Unclean
+		down[s.Host] = !on[s.Host]
+	}
+	for _, r := range records {
+		if s, err := nova.FindService(services, r.Host, domain); err == nil && r.Err == nil && r.Unfinished() {
+			down[s.Host] = !on[s.Host]
 		}
 	}
+	n, all := 0, 0
 	for _, s := range services {
-		ours := s.Enabled || strings.HasPrefix(s.DisabledReason, record.ReasonPrefix)
-		if ours {
-			all++
-		} else {
-			delete(down, s.Host)
+		ours := strings.HasPrefix(s.DisabledReason, record.ReasonPrefix)
+		if !s.Enabled && !ours {
+			continue
+		}
+		all++
+		silent := !s.Up && !s.Partial && !(s.ForcedDown && ours && on[s.Host])
+		if down[s.Host] || silent {
+			n++
 		}
 	}
-	n := len(down)
 	switch {
 	case g.Share > 0 && g.Share < 100 && n*100 > g.Share*all:
 		return fmt.Sprintf("hosts to come back: %d of %d compute hosts are down, more than storm_share=%d%% of them", n, all, g.Share)
@@ -91,7 +92,7 @@ func (s *Supervisor) judge(ctx context.Context) (why string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return s.Guard.storm(services, records, view, s.Domain), nil
+	return s.Guard.storm(services, records, view, nil, s.Domain), nil
 }
 
 // passes asks the guard before a new evacuation begins, until Nova has answered. Where
@@ -131,8 +132,14 @@ func heldHint(host string) string {
 }
 
 // judgeAgain lets the records go on that the guard holds, once it has passed.
-func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, services []nova.Service, view cluster.View) error {
-	why := s.Guard.storm(services, s.seen(), view, s.Domain)
+func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, services []nova.Service, beats pulse, view cluster.View) error {
+	awake := map[string]bool{}
+	for _, r := range records {
+		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil && beats.feel(service, r.Since, s.Now()) {
+			awake[service.Host] = true
+		}
+	}
+	why := s.Guard.storm(services, s.seen(), view, awake, s.Domain)
 	if why == "" {
 		missing, err := s.Nova.Missing(ctx)
 		if err != nil {

@@ -139,7 +139,7 @@ func (s *Supervisor) lookAfter(ctx context.Context, beats pulse) error {
 		}
 	}
 	if held {
-		return s.judgeAgain(ctx, records, services, view)
+		return s.judgeAgain(ctx, records, services, beats, view)
 	}
 	return nil
 }

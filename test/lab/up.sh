@@ -47,7 +47,7 @@ mkdir -p "$DIR/agents/sbin" "$DIR/agents/ocf/openstack"
 cp "$LABDIR"/cluster/agents/sbin/* "$CACHE/pacemaker-remoted" "$ROOT/bin/nova-evac" "$DIR/agents/sbin/" || die "no agents"
 [ "$cloud" != novasim ] || cp "$ROOT/bin/novasim" "$DIR/novasim" || exit 1
 ln -s nova-evac "$DIR/agents/sbin/fence_nova_evac"
-ln -s /usr/sbin/nova-evac "$DIR/agents/ocf/openstack/nova-evacuate"
+for a in nova-evacuate nova-evac-gate; do ln -s /usr/sbin/nova-evac "$DIR/agents/ocf/openstack/$a"; done
 
 { echo "127.0.0.1 localhost"; echo "$BMC_IP bmc"; echo "$CLOUD_IP cloud"
   for ((i=1;i<=n;i++)); do echo "$NET.$((10+i)) ctl$i"; done

@@ -131,6 +131,17 @@ func (l *Lab) Kill(ctx context.Context, node, mode string) error {
 	return err
 }
 
+// Gate has nova-compute of every compute host that is powered on from now on start behind
+// nova-evac gate, or, with on false, at once.
+func (l *Lab) Gate(ctx context.Context, on bool) error {
+	word := "off"
+	if on {
+		word = "on"
+	}
+	_, err := l.run(ctx, shortTimeout, unix.SIGTERM, "gate.sh", word)
+	return err
+}
+
 // HTTP gives a client that reaches the cloud's address from this process. Every
 // answer must be there within two minutes.
 func (l *Lab) HTTP() *http.Client { return l.http }

@@ -92,16 +92,18 @@ cloud_net() {
 # what the power of a compute host does to its nova-compute and its guests
 cloud_power() {  # on|off NODE
     case $2 in compute-*) ;; *) return 0;; esac
-    local out
+    local out body="{\"power\":\"$1\"}" gated=
+    [ "$1" = on ] && [ -e "$DIR/gated" ] && gated=1 body='{"power":"on","compute":"held"}'
     case $(cloud) in
     novasim) out=$(in_cloud curl -sS --noproxy '*' -m 10 -f -X POST -H 'Content-Type: application/json' \
-                 -d "{\"power\":\"$1\"}" "http://$CLOUD_IP:5000/control/hosts/$2" 2>&1) ||
+                 -d "$body" "http://$CLOUD_IP:5000/control/hosts/$2" 2>&1) ||
                  { echo "novasim, power $1 of $2: $out" >&2; return 1; };;
     nova) case $1 in
           off) "$LABDIR/nova/compute.sh" kill "$2" && "$LABDIR/nova/compute.sh" wipe "$2";;
-          on)  pid_alive "$DIR/nova/pid/$2" || "$LABDIR/nova/compute.sh" start "$2" --nowait;;
+          on)  [ -n "$gated" ] || pid_alive "$DIR/nova/pid/$2" || "$LABDIR/nova/compute.sh" start "$2" --nowait;;
           esac;;
-    esac
+    esac || return 1
+    [ -z "$gated" ] || detached "$DIR/nodes/$2/gate.log" "$LABDIR/gate.sh" start "$2"
 }
 
 # ---- network -------------------------------------------------------------
