@@ -90,13 +90,13 @@ func TestTheFirstSourceThatHasAValueWins(t *testing.T) {
 				UserDomain: "prod-users", ProjectDomainID: "prod-projects", Region: "prod-region", EndpointType: "public",
 				Insecure: true, CACert: "/etc/prod.pem", Timeout: nova.DefaultTimeout,
 			},
-			Cloud: "prod", MaxInFlight: 16,
+			Cloud: "prod", MaxInFlight: 16, StormShare: 50,
 		}
 		change(&c)
 		return c
 	}
 	plain := func(change func(*Config)) Config {
-		c := Config{Nova: nova.Options{EndpointType: "internal", Timeout: nova.DefaultTimeout}, MaxInFlight: 16}
+		c := Config{Nova: nova.Options{EndpointType: "internal", Timeout: nova.DefaultTimeout}, MaxInFlight: 16, StormShare: 50}
 		change(&c)
 		return c
 	}
@@ -354,6 +354,7 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		{"a certificate that is not there", func(c *Config) { c.Nova.CACert = "/nonexistent" }, []string{"cacert: open /nonexistent: no such file or directory"}},
 		{"a certificate without a key", func(c *Config) { c.Nova.ClientCert = "/c" }, []string{"cert and key belong together: give both or neither"}},
 		{"no evacuation at a time", func(c *Config) { c.MaxInFlight = 0 }, []string{"max_in_flight is 0: give a whole number from 1 up"}},
+		{"more than all hosts", func(c *Config) { c.StormShare = 101 }, []string{"storm_share is 101: give percent, from 1 to 100, where 100 is no bound"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -335,6 +335,8 @@ func TestClusterWithSimulatedCloud(t *testing.T) {
 		c.evacuated("compute-2")
 		c.check(45)
 	})
+
+	returns(run) // last: it leaves resources behind
 }
 
 // takeover reports how long it took from the moment that the owner was offline and

@@ -1,0 +1,186 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/test/e2e/lab"
+)
+
+// gateForLab is the example of the gate, as the lab can load it: it has no systemd.
+func gateForLab(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("../../crm-examples/nova-compute-gate.crm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "gate.crm")
+	text := strings.ReplaceAll(string(data), "systemd:nova-compute", "ocf:pacemaker:Dummy")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// gated has compute hosts that are powered on start nova-compute behind the gate, for the
+// time of the test.
+func (c *cluster) gated() {
+	c.Helper()
+	c.must(c.Gate(c.Context(), true))
+	c.Cleanup(func() { c.must(c.Gate(context.Background(), false)) })
+}
+
+// host is a compute host, as the simulated cloud knows it.
+func (c *cluster) host(name string) novasim.HostState {
+	c.Helper()
+	state, err := c.sim.State(c.Context())
+	c.must(err)
+	for _, h := range state.Hosts {
+		if h.Name == name {
+			return h
+		}
+	}
+	c.Fatalf("the cloud has no host %s", name)
+	return novasim.HostState{}
+}
+
+// disable is what an operator does before maintenance.
+func (c *cluster) disable(host, reason string) {
+	c.Helper()
+	api := c.nova()
+	var services struct{ Services []struct{ ID string } }
+	api.get(c, "/os-services?binary=nova-compute&host="+host, &services)
+	c.is("disable", api.do(c, http.MethodPut, "/os-services/"+services.Services[0].ID,
+		fmt.Sprintf(`{"status":"disabled","disabled_reason":%q}`, reason)), http.StatusOK)
+}
+
+// letIn waits until a host has no record any more.
+func (c *cluster) letIn(host string) {
+	c.Helper()
+	c.must(lab.Wait(c.Context(), 3*time.Minute, host+" to be let in", func(context.Context) error {
+		out, err := c.alive("nova-evac", "status")
+		if err == nil && strings.Contains(out, host+" ") {
+			err = errors.New(out)
+		}
+		return err
+	}))
+}
+
+// returns is what is tried of the way back with the simulated cloud.
+func returns(run func(name string, with map[string]int, test func(c *cluster))) {
+	run("a host that an operator has disabled comes back disabled, without a gate", map[string]int{"compute-2": 10}, func(c *cluster) {
+		c.disable("compute-2", "memory is being tested")
+		c.must(c.Kill(c.Context(), "compute-2", "power"))
+		c.evacuated("compute-2")
+		c.letInAfterRestarts("compute-2")
+		if h := c.host("compute-2"); !h.Up || h.Status != "disabled" || h.ForcedDown || h.DisabledReason != "memory is being tested" {
+			c.Errorf("%+v", h)
+		}
+		c.check(10)
+		c.once(10)
+	})
+
+	run("three of four compute hosts die at once: held, shown, and released", map[string]int{"compute-1": 10, "compute-2": 10, "compute-3": 10}, func(c *cluster) {
+		hosts := []string{"compute-1", "compute-2", "compute-3"}
+		// They stay off when they are fenced.
+		_, err := c.alive("crm_attribute", "--name", "stonith-action", "--update", "off")
+		c.must(err)
+		c.Cleanup(func() {
+			_, err := c.Exec(context.Background(), "ctl1", "crm_attribute", "--name", "stonith-action", "--delete")
+			c.must(err)
+		})
+		for _, host := range hosts {
+			c.must(c.Kill(c.Context(), host, "power"))
+		}
+		c.must(c.WaitFenced(c.Context(), hosts...))
+		for _, host := range hosts {
+			c.until(host, time.Minute, "to be held", func(h control.Host) bool {
+				return h.Phase == "held" && strings.Contains(h.WaitingFor, "3 of 4 compute hosts are down")
+			})
+		}
+		r, err := c.sim.Check(c.Context())
+		c.must(err)
+		if r.MostAccepted > 0 {
+			c.Errorf("something was evacuated in the storm: %+v", r)
+		}
+		_, err = c.alive("nova-evac", "resume", "compute-1")
+		c.must(err)
+		c.evacuated("compute-1")
+		for _, host := range hosts[1:] {
+			if h, err := c.record(host); err != nil || h.Phase != "held" {
+				c.Errorf("only compute-1 was resumed: %+v, %v", h, err)
+			}
+		}
+		c.must(c.Power(c.Context(), "on", "compute-3")) // 2 of 4 are as many as may be down
+		c.evacuated("compute-2")
+		c.evacuated("compute-3")
+		c.check(30)
+	})
+
+	run("the gate holds nova-compute back until the instances have left, and the host is let in", map[string]int{"compute-1": 40}, func(c *cluster) {
+		c.must(c.LoadConfig(c.Context(), gateForLab(c.T)))
+		c.gated()
+		c.must(c.Kill(c.Context(), "compute-1", "power"))
+		early := 0
+		c.until("compute-1", 2*time.Minute, "to be evacuated", func(h control.Host) bool {
+			on, err := c.alive("crm_resource", "--resource", "nova-compute-clone", "--locate")
+			c.must(err)
+			done := h.Phase == "evacuated" || h.Phase == "returning"
+			if !done && (c.host("compute-1").Compute != "stopped" || strings.Contains(on, "compute-1") && h.Done > 0) {
+				early++
+			}
+			return done
+		})
+		if early > 0 {
+			c.Error("nova-compute ran while instances had not left")
+		}
+		c.letIn("compute-1")
+		if h := c.host("compute-1"); !h.Up || h.Status != "enabled" || h.ForcedDown || h.DisabledReason != "" {
+			c.Errorf("%+v", h)
+		}
+		c.must(lab.Wait(c.Context(), time.Minute, "Pacemaker to start nova-compute", func(context.Context) error {
+			out, err := c.alive("crm_resource", "--resource", "nova-compute-clone", "--locate")
+			if err == nil && !strings.Contains(out, "compute-1") {
+				err = errors.New(out)
+			}
+			return err
+		}))
+		c.check(40)
+		c.once(40)
+	})
+}
+
+// letInAfterRestarts waits as letIn does, and restarts nova-compute when the record says so.
+func (c *cluster) letInAfterRestarts(host string) {
+	c.Helper()
+	c.must(lab.Wait(c.Context(), 4*time.Minute, host+" to be let in", func(context.Context) error {
+		out, err := c.alive("nova-evac", "status")
+		if err != nil || !strings.Contains(out, host+" ") {
+			return err
+		}
+		if strings.Contains(out, "nova-compute to be restarted on "+host) {
+			for _, action := range []string{"kill", "start"} {
+				if err := c.sim.ChangeHost(c.Context(), host, novasim.HostChange{Compute: action}); err != nil {
+					return err
+				}
+			}
+			c.must(lab.Wait(c.Context(), time.Minute, "the record to go on", func(context.Context) error {
+				out, err := c.alive("nova-evac", "status")
+				if err == nil && strings.Contains(out, "to be restarted on "+host) {
+					err = errors.New(out)
+				}
+				return err
+			}))
+		}
+		return fmt.Errorf("%s", out)
+	}))
+}
