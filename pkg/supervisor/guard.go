@@ -24,6 +24,12 @@ type Guard struct {
 	Hosts int
 }
 
+// settleTime is how old a fencing has to be for the guard to judge: of hosts that die at
+// once Pacemaker notices one up to the interval of a monitor before the other.
+const settleTime = 3 * time.Second
+
+func (g Guard) bounded() bool { return g.Share > 0 && g.Share < 100 || g.Hosts > 0 }
+
 // storm says why no new evacuation may begin, and nothing where one may. Hosts that an
 // operator has disabled do not count. Down is who does not answer Nova, who was fenced and
 // is not back, and who is not online in the cluster: when many hosts die at once the
@@ -100,7 +106,16 @@ func (s *Supervisor) judge(ctx context.Context) (why string, err error) {
 func (w *worker) passes() bool {
 	pause := time.NewTicker(time.Second)
 	defer pause.Stop()
+	w.mu.Lock()
+	fenced := w.record.Since
+	w.mu.Unlock()
 	for {
+		if left := settleTime - w.s.Now().Sub(fenced); w.s.Guard.bounded() && left > 0 {
+			select {
+			case <-w.ctx.Done():
+			case <-time.After(left):
+			}
+		}
 		why, err := w.s.judge(w.ctx)
 		switch {
 		case w.ctx.Err() != nil:

@@ -121,6 +121,9 @@ func returns(run func(name string, with map[string]int, test func(c *cluster))) 
 			}
 		}
 		c.must(c.Power(c.Context(), "on", "compute-3")) // 2 of 4 are as many as may be down
+		_, err = c.alive("crm_resource", "--cleanup", "--resource", "compute-3")
+		c.must(err)
+		c.must(c.WaitOnline(c.Context(), "compute-3"))
 		c.evacuated("compute-2")
 		c.evacuated("compute-3")
 		c.check(30)
