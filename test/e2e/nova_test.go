@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nova-evac/nova-evac/pkg/control"
 	"github.com/nova-evac/nova-evac/test/conformance"
 	"github.com/nova-evac/nova-evac/test/e2e/lab"
 )
@@ -58,11 +60,76 @@ func TestClusterWithRealNova(t *testing.T) {
 			c.onceOnNova(ids, s.host)
 		})
 	}
+	c.Run("a host that is on again at once waits behind the gate, is let in, and takes new instances", func(t *testing.T) {
+		behindTheGate(&cluster{T: t, Lab: c.Lab, sim: c.sim})
+	})
 	c.Run("30 instances in mixed states, and the owner and a destination die", func(t *testing.T) {
 		start := time.Now()
 		mixedStates(&cluster{T: t, Lab: c.Lab, sim: c.sim})
 		t.Logf("took %v", time.Since(start).Round(time.Second))
 	})
+}
+
+// behindTheGate: in all of it no instance runs twice.
+func behindTheGate(c *cluster) {
+	const host = "compute-1"
+	for _, host := range computes {
+		c.admit(host)
+	}
+	c.gated()
+	ids, err := c.Boot(c.Context(), 15, host)
+	c.must(err)
+	c.must(c.Kill(c.Context(), host, "power"))
+	start := time.Now()
+	look := func() {
+		for id, on := range c.guests() {
+			if len(on) > 1 {
+				c.Errorf("instance %s runs on %v", id, on)
+			}
+		}
+	}
+	c.until(host, 3*time.Minute, "to be evacuated", func(h control.Host) bool {
+		look()
+		return h.Phase == "evacuated" || h.Phase == "returning"
+	})
+	evacuated := time.Since(start)
+	c.onceOnNova(ids, host)
+	c.must(lab.Wait(c.Context(), 3*time.Minute, host+" to be let in", func(context.Context) error {
+		look()
+		out, err := c.alive("nova-evac", "status")
+		if err == nil && strings.Contains(out, host+" ") {
+			err = errors.New(out)
+		}
+		return err
+	}))
+	c.Logf("evacuated %v after the power cut, let in after %v", evacuated.Round(time.Second), time.Since(start).Round(time.Second))
+	s := c.novaService(host)
+	if s.Forced || s.Status != "enabled" || s.State != "up" {
+		c.Errorf("let in: %+v", s)
+	}
+	more, err := c.Boot(c.Context(), 2, host)
+	c.must(err)
+	c.onceOnNova(ids, host)
+	for _, id := range more {
+		if on := c.guests()[id]; len(on) != 1 || on[0] != host {
+			c.Errorf("a new instance of %s is on %v", host, on)
+		}
+	}
+}
+
+// novaService is a nova-compute as Nova shows it.
+type novaService struct {
+	ID     string `json:"id"`
+	Forced bool   `json:"forced_down"`
+	Status string `json:"status"`
+	State  string `json:"state"`
+}
+
+func (c *cluster) novaService(host string) novaService {
+	c.Helper()
+	var answer struct{ Services []novaService }
+	c.nova().get(c, "/os-services?binary=nova-compute&host="+host, &answer)
+	return answer.Services[0]
 }
 
 // mixed is what the instances of a host are when it dies, and what they must be in the
@@ -141,16 +208,7 @@ func (c *cluster) admit(host string) {
 	c.Helper()
 	api := c.nova()
 	c.must(lab.Wait(c.Context(), 2*time.Minute, host+" to be let in", func(context.Context) error {
-		var services struct {
-			Services []struct {
-				ID     string `json:"id"`
-				Forced bool   `json:"forced_down"`
-				Status string `json:"status"`
-				State  string `json:"state"`
-			}
-		}
-		api.get(c, "/os-services?binary=nova-compute&host="+host, &services)
-		s := services.Services[0]
+		s := c.novaService(host)
 		if s.Forced {
 			code := api.do(c, http.MethodPut, "/os-services/"+s.ID, `{"forced_down":false}`)
 			if code == http.StatusBadRequest {
