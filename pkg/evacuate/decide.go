@@ -108,6 +108,8 @@ type Situation struct {
 	Reason string
 	// WasDown is true once forced_down and Reason were read back in this run.
 	WasDown bool
+	// Awake is true where the host's nova-compute is seen alive.
+	Awake bool
 	// FailedOnRecord is how many instances the host's record says have failed. A
 	// new owner takes the order of sending from Nova, which does not show what it
 	// refused; the count on record tells it how many may stand before the frontier,
@@ -719,6 +721,9 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 		// Whoever cleared it takes the host for alive. It may well be, with its
 		// instances running: nothing is sent until somebody says otherwise.
 		parts = append(parts, "somebody to force the host down again: its forced_down was cleared while instances were left on it")
+	}
+	if n := len(plan.Instances) - plan.Count(Skipped); s.Awake && n > 0 {
+		parts = append(parts, fmt.Sprintf("DANGER: nova-compute of %s runs while %d instances have not left: it destroys their disks there; stop it, and put 'nova-evac gate' before it", s.Host, n))
 	}
 	where := map[string]int{}
 	var oldest Instance

@@ -77,6 +77,23 @@ func TestDecide(t *testing.T) {
 			want: "a:waiting", wait: "Nova to take the host for down",
 		},
 		{
+			name: "a nova-compute that runs too early is named as the danger that it is",
+			s: at(func(s *Situation) {
+				s.WasDown, s.Awake = true, true
+				s.Snapshot.Servers = []nova.Server{server("a")}
+			}),
+			want: "a:waiting", send: "a", wait: "DANGER: nova-compute of src runs while 1 instances have not left",
+		},
+		{
+			name: "a host that was evacuated in this generation and is up was let in: it is not forced down again",
+			s: at(func(s *Situation) {
+				s.Snapshot.Services[0].ForcedDown, s.Snapshot.Services[0].Up = false, true
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "b", "completed", "d1")}
+			}),
+			want: "a:waiting", wait: "somebody to force the host down again",
+		},
+		{
 			name: "a host whose forced_down was cleared meanwhile is not evacuated any more",
 			s: at(func(s *Situation) {
 				s.Snapshot.Services[0].ForcedDown = false

@@ -80,6 +80,8 @@ type Evacuation struct {
 	usable     map[string]bool
 	told       bool // Nova was told that the host is down, and under which claim
 	wasDown    bool // and that was read back
+	beat       time.Time
+	beats      int  // how often the host's service has changed since it was forced down
 	trusted    bool // the witness in Nova was looked at
 	complained string
 	last       Progress
@@ -181,6 +183,7 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 	}
 	s := Situation{
 		Now: e.Now(), Host: e.novaHost, Since: e.Witness.Since, Reason: e.Witness.Reason(), Skew: e.Nova.Skew(),
+		Awake: e.feel(snapshot.Services),
 		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
 		Snapshot: snapshot, Attempts: e.attempts,
 	}
@@ -211,6 +214,20 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		return 0, false, nil // read back at once
 	}
 	return e.pause(plan, e.Now().Sub(began)), plan.Settled, nil
+}
+
+// feel answers whether the host's nova-compute is alive although it is forced down: its
+// heartbeat goes on. What we tell Nova of the service ourselves moves it, too.
+func (e *Evacuation) feel(services []nova.Service) bool {
+	service, found := find(services, e.novaHost)
+	if !found || !e.wasDown {
+		return false
+	}
+	if !service.Updated.Equal(e.beat) {
+		e.beat = service.Updated
+		e.beats++
+	}
+	return e.beats > 2
 }
 
 // heed compares what Nova's service record says of the host's claims with ours.

@@ -129,6 +129,42 @@ func returns(run func(name string, with map[string]int, test func(c *cluster))) 
 		c.check(30)
 	})
 
+	run("the minority's CIB wins at the merge of a partition, and the record it lacks is back", map[string]int{"compute-1": 40}, func(c *cluster) {
+		// ctl3 is cut off and cannot be fenced; it goes on writing to its own copy of the CIB.
+		bmc := func(ctx context.Context, command string) {
+			_, err := c.Exec(ctx, "ctl1", "bash", "-c", "exec 3<>/dev/tcp/bmc/6230; echo '"+command+"' >&3; read -t 10 a <&3; [ \"$a\" = OK ]")
+			c.must(err)
+		}
+		bmc(c.Context(), "fail ctl3 600")
+		c.Cleanup(func() { bmc(context.Background(), "fail ctl3 0") })
+		c.must(c.Kill(c.Context(), "ctl3", "unplug"))
+		c.must(lab.Wait(c.Context(), time.Minute, "the others to miss ctl3", func(ctx context.Context) error {
+			nodes, err := c.State(ctx)
+			if err == nil && nodes["ctl3"].Online {
+				err = errors.New("it is online")
+			}
+			return err
+		}))
+		c.must(c.Kill(c.Context(), "compute-1", "power"))
+		before := c.until("compute-1", time.Minute, "to have an owner and some done", func(h control.Host) bool { return h.Owner != "" && h.Done > 0 })
+		const marker = "written-by-the-minority"
+		_, err := c.Exec(c.Context(), "ctl3", "bash", "-c", "for n in {1..100}; do crm_attribute --type crm_config --set-name lab --name "+marker+" --update $n; done")
+		c.must(err)
+		c.must(c.Kill(c.Context(), "ctl3", "replug"))
+		c.must(lab.Wait(c.Context(), 2*time.Minute, "the minority's CIB to win", func(context.Context) error {
+			_, err := c.Exec(c.Context(), "ctl1", "cibadmin", "--query", "--xpath", "//nvpair[@name='"+marker+"' and @value='100']")
+			return err
+		}))
+		merged := time.Now()
+		back := c.until("compute-1", time.Minute, "to be back", func(h control.Host) bool { return h.Gen == before.Gen && h.Since.Equal(before.Since) })
+		c.Logf("the record, %s, is there %v after the merge", back.Phase, time.Since(merged).Round(100*time.Millisecond))
+		c.evacuated("compute-1")
+		c.check(40)
+		c.once(40)
+		_, err = c.alive("cibadmin", "--delete", "--xpath", "//nvpair[@name='"+marker+"']")
+		c.must(err)
+	})
+
 	run("the gate holds nova-compute back until the instances have left, and the host is let in", map[string]int{"compute-1": 40}, func(c *cluster) {
 		c.must(c.LoadConfig(c.Context(), gateForLab(c.T)))
 		c.gated()
