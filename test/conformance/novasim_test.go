@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,17 +21,38 @@ func TestTheSimulatedCloud(t *testing.T) {
 		Boot: func(_ context.Context, n int, host string) ([]string, error) {
 			return cloud.AddInstances(novasim.Batch{Count: n, Host: host})
 		},
-		Kill:  func(host string) error { return change(host, novasim.HostChange{Power: "off"}) },
-		Start: func(host string) error { return change(host, novasim.HostChange{Power: "on"}) },
+		Kill: func(host string) error { return change(host, novasim.HostChange{Power: "off"}) },
+		Stop: func(host string) error {
+			if err := change(host, novasim.HostChange{Compute: "stop"}); err != nil {
+				return err
+			}
+			for {
+				for _, h := range cloud.State().Hosts {
+					if h.Name == host && h.Compute == "stopped" {
+						return nil
+					}
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		},
+		Start: func(host string) error {
+			return change(host, novasim.HostChange{Power: "on", Compute: "start"})
+		},
 		Knob: func(host, knob, value string) error {
 			hang := value != ""
 			switch knob {
+			case "spawn_delay": // twenty times as fast
+				seconds, err := strconv.Atoi(value)
+				if err != nil {
+					return err
+				}
+				return change(host, novasim.HostChange{RebuildTime: fmt.Sprint(time.Duration(seconds) * 50 * time.Millisecond)})
 			case "spawn_fail":
 				return change(host, novasim.HostChange{Fail: &value})
 			case "spawn_hang":
 				return change(host, novasim.HostChange{Hang: &hang})
 			}
-			return nil // spawn_delay: it takes its time
+			return fmt.Errorf("no knob %s", knob)
 		},
 		Guests: func(host string) (map[string]bool, error) {
 			guests := map[string]bool{}

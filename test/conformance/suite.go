@@ -29,6 +29,8 @@ type Cloud struct {
 	// Kill is the loss of power of a host: its nova-compute and its guests are gone.
 	// Start has it back.
 	Kill, Start func(host string) error
+	// Stop is a SIGTERM for its nova-compute; it returns when that has ended.
+	Stop func(host string) error
 	// Knob sets what the hypervisor of a host does with a rebuild: spawn_delay,
 	// spawn_fail, spawn_hang; an empty value is nothing.
 	Knob func(host, knob, value string) error
@@ -75,6 +77,13 @@ func Run(t *testing.T, cloud Cloud) {
 		{"the course of an evacuation", (*suite).course},
 		{"a server deleted in flight takes its record with it", (*suite).deleted},
 		{"a destination that dies leaves its evacuation open for ever", (*suite).destinationDies},
+		{"a second evacuation in flight makes two guests of one server", (*suite).sentTwice},
+		{"a destination that was dead when it was chosen replays the message", (*suite).replayed},
+		{"the source's start completes what goes on, and it ends done after that", (*suite).sourceStartsEarly},
+		{"a destination that is told to stop finishes first", (*suite).gracefulStop},
+		{"a delete and a stop that the dead host never got are undone by the evacuation", (*suite).resurrected},
+		{"a record left behind destroys the guest that has come back", (*suite).leftBehind},
+		{"all of it at microversion 2.53", (*suite).oldest},
 		{"the source's return completes its records, and only then it can be forced up", (*suite).sourceReturns},
 	} {
 		if !t.Run(c.name, func(t *testing.T) {
@@ -590,6 +599,191 @@ func (s *suite) destinationDies() {
 	s.until("records", "pre-migrating "+dest+", done "+other, func() string { return s.records(id) })
 	s.is("guest", s.on(id), other)
 	s.is("force up", s.set(dest, `{"forced_down":false}`).code, http.StatusOK)
+}
+
+// spawning has an evacuation of a server come to where its guest is made.
+func (s *suite) spawning(id, host string) {
+	s.Helper()
+	s.evacuate(id, host)
+	s.until("spawning", "REBUILD active rebuild_spawning "+source, func() string { return s.looks(id) })
+}
+
+// up waits until Nova has a host up.
+func (s *suite) up(host string) {
+	s.Helper()
+	s.until(host+" up", "true", func() string { return fmt.Sprint(s.service(host).Up) })
+}
+
+func (s *suite) sentTwice() { // A
+	id := s.bootOnDead(1)[0]
+	s.must(s.Knob(dest, "spawn_hang", "yes"))
+	s.spawning(id, dest)
+	s.evacuate(id, other)
+	s.until("the second one's guest", other, func() string { return s.on(id) })
+	s.must(s.Knob(dest, "spawn_hang", ""))
+	s.until("two guests", dest+" "+other, func() string { return s.on(id) })
+	s.until("records", "done failed", func() string {
+		var status []string
+		for _, r := range strings.Split(s.records(id), ", ") {
+			word, _, _ := strings.Cut(r, " ")
+			status = append(status, word)
+		}
+		slices.Sort(status)
+		return strings.Join(status, " ")
+	})
+	s.until("in error", "ERROR error -", func() string { return s.looks(id)[:len("ERROR error -")] })
+	if f := s.fault(id); !strings.HasPrefix(f, "Conflict updating instance") {
+		s.Error(f)
+	}
+	s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
+}
+
+func (s *suite) replayed() { // C
+	id := s.bootOnDead(1)[0]
+	s.must(s.Kill(dest))
+	s.evacuate(id, dest)
+	s.until("believed up", "REBUILD active rebuilding "+source+", accepted "+dest, func() string { return s.looks(id) + ", " + s.records(id) })
+	// Forced down before the scheduler has looked, the evacuation would end for want of a host.
+	s.until("the scheduler to have looked", fmt.Sprint([]string{dest, source}), func() string {
+		room, err := s.client.Destinations(s.Context(), id)
+		s.must(err)
+		return fmt.Sprint(room)
+	})
+	s.is("force down", s.set(dest, `{"forced_down":true}`).code, http.StatusOK)
+	s.evacuate(id, other)
+	s.until("sent elsewhere", "ACTIVE active - "+other, func() string { return s.looks(id) })
+	// Which of the two records is which depends on the order in which Nova's database gives
+	// them to the conductor: none is asked for.
+	sorted := func() string {
+		lines := strings.Split(s.records(id), ", ")
+		slices.Sort(lines)
+		return strings.Join(lines, ", ")
+	}
+	s.until("records cross", "accepted "+other+", done "+other, sorted)
+	s.must(s.Start(dest))
+	s.until("it comes back", "REBUILD error rebuilding "+other, func() string { return s.looks(id) })
+	s.until("one record takes the blame", "true", func() string { return fmt.Sprint(strings.Contains(s.records(id), "failed "+dest)) })
+	s.is("guest", s.on(id), other)
+	s.is("force up", s.set(dest, `{"forced_down":false}`).code, http.StatusOK)
+	s.up(dest)
+	s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
+}
+
+func (s *suite) sourceStartsEarly() { // F
+	id := s.bootOnDead(1)[0]
+	s.must(s.Knob(dest, "spawn_hang", "yes"))
+	s.spawning(id, dest)
+	s.must(s.Start(source))
+	s.until("completed in the middle", "REBUILD active rebuild_spawning "+source+", completed "+dest, func() string { return s.looks(id) + ", " + s.records(id) })
+	s.must(s.Knob(dest, "spawn_hang", ""))
+	s.until("then done", "ACTIVE active - "+dest+", done "+dest, func() string { return s.looks(id) + ", " + s.records(id) })
+	s.is("force up too early", s.set(source, `{"forced_down":false}`).code, http.StatusBadRequest)
+	s.must(s.Stop(source))
+	s.must(s.Start(source))
+	s.until("its next start", "completed "+dest, func() string { return s.records(id) })
+	s.is("force up", s.set(source, `{"forced_down":false}`).code, http.StatusOK)
+	s.must(s.Kill(source))
+}
+
+func (s *suite) gracefulStop() { // K
+	id := s.bootOnDead(1)[0]
+	s.must(s.Knob(dest, "spawn_delay", "4"))
+	s.spawning(id, dest)
+	s.must(s.Stop(dest))
+	s.until("finished", "ACTIVE active - "+dest+", done "+dest, func() string { return s.looks(id) + ", " + s.records(id) })
+	s.must(s.Knob(dest, "spawn_delay", "1"))
+	s.must(s.Start(dest))
+	s.up(dest)
+}
+
+func (s *suite) resurrected() { // P
+	ids := s.bootOnDead(2, func(ids []string) {
+		s.must(s.Kill(source))
+		s.is("delete", s.ask("DELETE", "/servers/"+ids[0], "2.90", "").code, http.StatusNoContent)
+		s.is("stop", s.action(ids[1], `{"os-stop":null}`).code, http.StatusAccepted)
+		s.until("deleting", "ACTIVE active deleting "+source, func() string { return s.looks(ids[0]) })
+		s.until("powering off", "ACTIVE active powering-off "+source, func() string { return s.looks(ids[1]) })
+	})
+	for _, id := range ids {
+		s.evacuate(id, dest)
+	}
+	for _, id := range ids {
+		s.until("undone", "ACTIVE active - "+dest, func() string { return s.looks(id) })
+		s.until("record", "done "+dest, func() string { return s.records(id) })
+	}
+	s.must(s.Start(source))
+	s.until("the delete is replayed", "404", func() string { return s.looks(ids[0]) })
+	s.is("the guest is orphaned", s.on(ids[0]), dest)
+	s.is("the other", s.looks(ids[1]), "ACTIVE active - "+dest)
+	s.must(s.Kill(source))
+}
+
+func (s *suite) leftBehind() { // N
+	id := s.bootOnDead(1)[0]
+	s.must(s.Knob(dest, "spawn_hang", "yes"))
+	s.spawning(id, dest)
+	s.must(s.Kill(dest))
+	s.must(s.Knob(dest, "spawn_hang", ""))
+	s.is("force down", s.set(dest, `{"forced_down":true}`).code, http.StatusOK)
+	s.evacuate(id, other)
+	s.until("elsewhere", "pre-migrating "+dest+", done "+other, func() string { return s.records(id) })
+	s.must(s.Start(source))
+	s.until("only the newest record is completed", "pre-migrating "+dest+", completed "+other, func() string { return s.records(id) })
+	s.is("force up, with one left", s.set(source, `{"forced_down":false}`).code, http.StatusOK)
+	s.up(source)
+	s.must(s.Kill(other))
+	s.is("force down", s.set(other, `{"forced_down":true}`).code, http.StatusOK)
+	s.is("enable", s.set(source, `{"status":"enabled"}`).code, http.StatusOK)
+	s.evacuate(id, source)
+	s.until("home again", "ACTIVE active - "+source, func() string { return s.looks(id) })
+	s.until("done", "pre-migrating "+dest+", completed "+other+", done "+source, func() string { return s.records(id) })
+	s.is("guest", s.on(id), source)
+	s.must(s.Stop(source))
+	s.must(s.Start(source))
+	s.until("completed", "completed "+dest+", completed "+other+", done "+source, func() string { return s.records(id) })
+	s.until("its guest is gone", "", func() string { return s.on(id) })
+	s.is("and Nova does not know", s.looks(id), "ACTIVE active - "+source)
+	s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
+	for _, host := range []string{dest, other} {
+		s.must(s.Start(host))
+		s.until("force up", "200", func() string { return fmt.Sprint(s.set(host, `{"forced_down":false}`).code) })
+		s.up(host)
+	}
+	s.must(s.Kill(source))
+}
+
+func (s *suite) oldest() {
+	transport, _ := s.HTTP.Transport.(*http.Transport)
+	options := nova.Options{AuthURL: s.Keystone, Username: s.User, Password: nova.Secret(s.Password), ProjectName: s.Project, MaxMicroversion: nova.MinMicroversion}
+	if transport != nil {
+		options.Dial = transport.DialContext
+	}
+	old, err := nova.Connect(options)
+	s.must(err)
+	ids := s.bootOnDead(1)
+	version, err := old.Microversion(s.Context())
+	s.must(err)
+	s.is("microversion", version, "2.53")
+	services, err := old.Services(s.Context())
+	s.must(err)
+	service, err := nova.FindService(services, source, "")
+	s.must(err)
+	s.must(old.ForceDown(s.Context(), service, "being tested"))
+	servers, err := old.Servers(s.Context(), source)
+	s.must(err)
+	if !slices.ContainsFunc(servers, func(one nova.Server) bool { return one.ID == ids[0] && one.VMState == "active" && one.Host == source }) {
+		s.Errorf("%+v", servers)
+	}
+	s.must(old.Evacuate(s.Context(), ids[0], dest))
+	s.until("evacuated", "ACTIVE active - "+dest+", done "+dest, func() string { return s.looks(ids[0]) + ", " + s.records(ids[0]) })
+	records, err := old.Evacuations(s.Context(), source, time.Time{})
+	s.must(err)
+	if len(records) == 0 || records[0].Instance != ids[0] || records[0].Status != "done" || records[0].Dest != dest {
+		s.Errorf("%+v", records[:min(len(records), 3)])
+	}
+	missing, err := old.Missing(s.Context())
+	s.must(err)
+	s.is("Nova's services that are missing", len(missing), 0)
 }
 
 func (s *suite) sourceReturns() {

@@ -226,6 +226,12 @@ func (l *Lab) ComputeStart(host string) error {
 	return err
 }
 
+// ComputeStop tells nova-compute of a host to stop, and waits until it has.
+func (l *Lab) ComputeStop(host string) error {
+	_, err := l.nova(context.Background(), shortTimeout, "compute.sh", "stop", host)
+	return err
+}
+
 // ComputeKill is the loss of a host's power as far as the real Nova goes: its
 // nova-compute and its guests are gone. The cluster's node of that name, if there is
 // one, is left alone: see Power for both.
