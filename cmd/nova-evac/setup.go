@@ -55,6 +55,8 @@ func cloudFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "insecure", Usage: "do not verify certificates"},
 		&cli.StringFlag{Name: "api-timeout", Usage: "the `SECONDS` that a request may live inside the cloud's API"},
 		&cli.IntFlag{Name: "max-in-flight", Usage: "how many instances of one host are under way at once"},
+		&cli.BoolFlag{Name: "leave-error", Usage: "leave instances that were in error when their host died"},
+		&cli.StringFlag{Name: "reset-states", Usage: "which of paused, suspended and rescued instances to reset so that Nova evacuates them"},
 		&cli.IntFlag{Name: "storm-share", Usage: "the `PERCENT` of compute hosts that may be down for a new evacuation to begin"},
 		&cli.IntFlag{Name: "storm-hosts", Usage: "the `NUMBER` of compute hosts that may be down for a new evacuation to begin"})
 }

@@ -119,6 +119,7 @@ func policy(cfg config.Config) evacuate.Policy {
 	if cfg.MaxInFlight > 0 {
 		p.MaxInFlight = cfg.MaxInFlight
 	}
+	p.LeaveError, p.ResetStates = cfg.LeaveError, cfg.ResetStates
 	if cfg.Nova.Timeout > 0 {
 		p.APITime = cfg.Nova.Timeout
 	}

@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,6 +70,10 @@ type Config struct {
 	StormHosts int `json:"storm_hosts,omitempty"`
 	// ManualReturn leaves it to an operator to let a host in that is ready.
 	ManualReturn bool `json:"manual_return,omitempty"`
+	// LeaveError has instances left that were in error when their host died.
+	LeaveError bool `json:"leave_error,omitempty"`
+	// ResetStates are the states whose instances are reset to error to be evacuated.
+	ResetStates []string `json:"reset_states,omitempty"`
 	// Records is the path of a records file; empty is the cluster's CIB.
 	Records string `json:"records,omitempty"`
 	// Verbose asks for debug lines in the log.
@@ -216,6 +221,8 @@ func (v *values) config() Config {
 		StormShare:   v.number("storm_share", DefaultStormShare),
 		StormHosts:   v.number("storm_hosts", 0),
 		ManualReturn: v.bool("manual_return"),
+		LeaveError:   v.bool("leave_error"),
+		ResetStates:  v.states("reset_states"),
 		Records:      m["records"],
 		Verbose:      v.lenient("verbose"),
 	}
@@ -270,6 +277,21 @@ func (v *values) number(name string, or int) int {
 		return or
 	}
 	return n
+}
+
+// resettable are the states in which an instance has nothing that a boot on another host
+// would harm: what it had in memory died with its host.
+var resettable = []string{"paused", "rescued", "suspended"}
+
+func (v *values) states(name string) []string {
+	var states []string
+	for _, s := range strings.FieldsFunc(v.m[name], func(c rune) bool { return c == ' ' || c == ',' }) {
+		states = append(states, s)
+		if !slices.Contains(resettable, s) {
+			v.fail(fmt.Errorf("%s: %q: give some of %s", name, s, strings.Join(resettable, ", ")))
+		}
+	}
+	return states
 }
 
 // Bool reads a yes or no as Pacemaker and the fence agents write it: 1, yes, on,

@@ -248,6 +248,7 @@ func TestWhatCannotBeUnderstoodIsNamed(t *testing.T) {
 		{"a time of zero", Sources{Given: map[string]string{"timeout": "0"}}, []string{`timeout is "0"`}},
 		{"a number that is none", Sources{Given: map[string]string{"max_in_flight": "many"}}, []string{`max_in_flight is "many": give a whole number from 1 up`}},
 		{"a number below one", Sources{Given: map[string]string{"max_in_flight": "0"}}, []string{`max_in_flight is "0"`}},
+		{"a state that is not reset", Sources{Given: map[string]string{"reset_states": "paused,soft-delete"}}, []string{`reset_states: "soft-delete": give some of paused, rescued, suspended`}},
 		{"several at once", Sources{Given: map[string]string{"max_in_flight": "-1", "timeout": "-1s"}}, []string{"max_in_flight", "timeout"}},
 		{"a cloud that has no entry", Sources{Given: map[string]string{"cloud": "none"}, CloudsDirs: []string{dir}}, []string{"cloud none: there is no such entry in " + dir}},
 		{"a cloud without a file", Sources{Given: map[string]string{"cloud": "prod"}, CloudsDirs: []string{"/nonexistent"}}, []string{"cloud prod: no clouds.yaml in /nonexistent"}},
@@ -409,7 +410,9 @@ func fill(t *rapid.T, v reflect.Value) {
 		case reflect.Int, reflect.Int64:
 			field.SetInt(rapid.Int64Range(1, 1<<40).Draw(t, v.Type().Field(i).Name))
 		case reflect.Interface, reflect.Func: // the log and the dialer stay at home
-		default:
+		case reflect.Slice:
+				field.Set(reflect.ValueOf([]string{"paused", "rescued"}))
+			default:
 			t.Fatalf("a field of kind %s: teach this test to fill it", field.Kind())
 		}
 	}

@@ -23,6 +23,12 @@ type Policy struct {
 	// RetryMin and RetryMax bound the pause before an instance that failed is sent
 	// again; it doubles from failure to failure.
 	RetryMin, RetryMax time.Duration
+	// LeaveError has instances left that were in error when the host died. By default they
+	// are evacuated, and run afterwards.
+	LeaveError bool
+	// ResetStates are vm_states that Nova does not evacuate, and that are to be reset to
+	// error first: the instance is booted on another host, and what it was is forgotten.
+	ResetStates []string
 }
 
 // DefaultPolicy suits a cloud whose proxies cut a request off after a minute.
@@ -158,6 +164,8 @@ type Instance struct {
 	Why string
 	// Dest is where it is being rebuilt, if known.
 	Dest string
+	// Reset is true where its vm_state has to be reset before it is sent.
+	Reset bool
 	// Began is when, by Nova's clock; zero where it is not being rebuilt.
 	Began time.Time
 }
@@ -196,6 +204,8 @@ type Send struct {
 	// Again is true where a rebuild of the instance has failed. Nova starts what it
 	// evacuates from error: one that was stopped has to be stopped when it has arrived.
 	Again bool
+	// Reset is true where its vm_state has to be reset to error first.
+	Reset bool
 }
 
 // Count is how many instances are in one of the given states.
@@ -290,7 +300,7 @@ func Decide(s Situation, p Policy) Plan {
 		for n, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
 				own := pasts[i.ID].own
-				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: elsewhere(own, plan, s), Again: servers[n].VMState == "error" && len(own) > 0})
+				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: elsewhere(own, plan, s), Again: servers[n].VMState == "error" && len(own) > 0, Reset: i.Reset})
 				busy++
 			}
 		}
@@ -480,7 +490,7 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 	if tried && !past.shows(a) && s.Now.Before(a.UnknownUntil) {
 		return is(Doubtful, fmt.Sprintf("the answer to its request was lost; sent again after %s unless it shows", clock(a.UnknownUntil)))
 	}
-	if why := stays(server); why != "" {
+	if why := stays(server, past, p); why != "" {
 		return is(Skipped, why)
 	}
 
@@ -495,6 +505,7 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 	if s.Now.Before(a.NotBefore) {
 		return is(Failed, cmp.Or(failure, "its evacuation came to nothing"))
 	}
+	i.Reset = !evacuable(server)
 	return is(Waiting, failure)
 }
 
@@ -665,16 +676,22 @@ func dest(history []nova.Migration) string {
 // stays says why an instance is not evacuated, and nothing where it is. Nova
 // evacuates active, stopped and error, and refuses all else with 409
 // (nova/compute/api.py, evacuate; tried state by state on Nova 26.2).
-func stays(server nova.Server) string {
-	switch server.VMState {
-	case "active", "stopped", "error":
-	default:
+func stays(server nova.Server, past past, p Policy) string {
+	switch {
+	case server.VMState == "error" && p.LeaveError && len(past.own) == 0:
+		return "it was in error, and leave_error is set"
+	case !evacuable(server) && !slices.Contains(p.ResetStates, server.VMState):
 		return "Nova does not evacuate an instance that is " + server.VMState
 	}
 	if server.TaskState == "deleting" || server.TaskState == "soft-deleting" {
 		return "its user has asked for its deletion, an evacuation would bring it back"
 	}
 	return ""
+}
+
+// evacuable answers whether Nova evacuates an instance as it is.
+func evacuable(server nova.Server) bool {
+	return server.VMState == "active" || server.VMState == "stopped" || server.VMState == "error"
 }
 
 // doubt marks the instances for which a dead owner's request may be under way.

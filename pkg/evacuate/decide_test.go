@@ -601,3 +601,37 @@ func TestDecideNeverSendsWhatMayBeUnderWay(t *testing.T) {
 		}
 	})
 }
+
+func TestPolicyDecidesOnWhatCostsTheUserSomething(t *testing.T) {
+	with := func(state string, records ...nova.Migration) Situation {
+		return at(func(s *Situation) {
+			one := server("a")
+			one.VMState = state
+			s.WasDown, s.Snapshot.Servers, s.Snapshot.Evacuations = true, []nova.Server{one}, records
+		})
+	}
+	failed := evacuation(1, "a", "failed", "d1")
+	for _, c := range []struct {
+		name   string
+		s      Situation
+		change func(*Policy)
+		want   string
+	}{
+		{"an instance in error is evacuated", with("error"), nil, "[{a  false false}]"},
+		{"or left", with("error"), func(p *Policy) { p.LeaveError = true }, "[]"},
+		{"but not one whose rebuild has failed", with("error", failed), func(p *Policy) { p.LeaveError = true }, "[{a d2 true false}]"},
+		{"a paused one is left", with("paused"), nil, "[]"},
+		{"or reset first", with("paused"), func(p *Policy) { p.ResetStates = []string{"paused"} }, "[{a  false true}]"},
+		{"which says nothing of other states", with("suspended"), func(p *Policy) { p.ResetStates = []string{"paused"} }, "[]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := policy
+			if c.change != nil {
+				c.change(&p)
+			}
+			if got := fmt.Sprint(Decide(c.s, p).Send); got != c.want {
+				t.Errorf("sends %s, expected %s", got, c.want)
+			}
+		})
+	}
+}

@@ -27,6 +27,7 @@ type Nova interface {
 	Rebuilding(ctx context.Context, host string) ([]string, error)
 	Evacuations(ctx context.Context, host string, since time.Time) ([]nova.Migration, error)
 	Evacuate(ctx context.Context, id, dest string) error
+	Reset(ctx context.Context, id string) error
 	WasStopped(ctx context.Context, id string) (bool, error)
 	Stop(ctx context.Context, id string) error
 	Destinations(ctx context.Context, id string) ([]string, error)
@@ -371,7 +372,14 @@ func (e *Evacuation) send(ctx context.Context, send Send, stop bool) {
 	e.sentAt[send.ID] = e.Now()
 	e.pending++
 	go func() {
-		err := e.Nova.Evacuate(context.WithoutCancel(ctx), send.ID, send.Dest)
+		ctx := context.WithoutCancel(ctx)
+		var err error
+		if send.Reset {
+			err = e.Nova.Reset(ctx, send.ID) // who dies now leaves it in error, which is evacuated
+		}
+		if err == nil {
+			err = e.Nova.Evacuate(ctx, send.ID, send.Dest)
+		}
 		e.answers <- answer{send.ID, err}
 	}()
 }
@@ -484,7 +492,7 @@ func (e *Evacuation) enqueue(plan Plan) {
 			e.inFlight[i.ID] = true
 		case i.State == Waiting && !sending[i.ID]:
 			// Those that failed have been decided on one by one: a look sends them.
-			if plan.Sending && e.attempts[i.ID].Failures == 0 && i.Why == "" {
+			if plan.Sending && e.attempts[i.ID].Failures == 0 && i.Why == "" && !i.Reset {
 				e.queue = append(e.queue, Send{ID: i.ID})
 			}
 		}

@@ -308,6 +308,28 @@ func TestAStoppedInstanceStaysStoppedAlsoAfterARebuildThatFailed(t *testing.T) {
 	})
 }
 
+func TestAPausedInstanceIsResetFirstIfThePolicySaysSo(t *testing.T) {
+	simulate(t, 3, func(w *world) {
+		w.change(dead, novasim.HostChange{Power: "on"})
+		_, err := w.cloud.AddInstances(novasim.Batch{Count: 8, Host: dead, VMState: "paused"})
+		w.must(err)
+		w.change(dead, novasim.HostChange{Power: "off"})
+		w.evac.Policy.ResetStates = []string{"paused"}
+		w.run(nil)
+		w.unharmed(11, 1)
+	})
+	simulate(t, 3, func(w *world) {
+		w.change(dead, novasim.HostChange{Power: "on"})
+		_, err := w.cloud.AddInstances(novasim.Batch{Count: 8, Host: dead, VMState: "paused"})
+		w.must(err)
+		w.change(dead, novasim.HostChange{Power: "off"})
+		w.run(nil)
+		if w.last.Done != 3 || w.last.Skipped != 8 {
+			w.Errorf("%+v", w.last)
+		}
+	})
+}
+
 func TestAnInstanceThatItsUserDeletesIsNotMissed(t *testing.T) {
 	simulate(t, 6, func(w *world) {
 		ids := w.ids()

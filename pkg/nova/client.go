@@ -692,6 +692,14 @@ func StoppedLast(actions []string) bool {
 	return false
 }
 
+// Reset sets an instance's vm_state to error, whatever it was. Nova does nothing else to it.
+func (c *Client) Reset(ctx context.Context, id string) error {
+	return c.nova(ctx, request{
+		op: "reset the state of instance " + id, method: http.MethodPost, path: "servers/" + url.PathEscape(id) + "/action",
+		body: map[string]any{"os-resetState": map[string]any{"state": "error"}},
+	})
+}
+
 // Stop shuts an instance down, as its user would. ErrRefused is also what Nova says of
 // one that does not run.
 func (c *Client) Stop(ctx context.Context, id string) error {

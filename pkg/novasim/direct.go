@@ -146,6 +146,17 @@ func (d Direct) WasStopped(_ context.Context, id string) (bool, error) {
 	return nova.StoppedLast(names), nil
 }
 
+// Reset sets an instance's vm_state to error.
+func (d Direct) Reset(_ context.Context, id string) error {
+	c := d.Cloud
+	defer c.lock()()
+	i, refused := c.instance(id)
+	if refused == nil {
+		refused = c.resetState(i, "error")
+	}
+	return failure("reset the state of instance "+id, refused)
+}
+
 // Stop shuts an instance down.
 func (d Direct) Stop(_ context.Context, id string) error {
 	c := d.Cloud

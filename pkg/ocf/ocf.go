@@ -143,7 +143,8 @@ func (a *Agent) logFile() string {
 // own, so OS_* variables in it mean nothing.
 var parameters = []string{"auth_url", "username", "password", "password_file", "tenant_name", "project_name",
 	"user_domain", "project_domain", "region_name", "endpoint_type", "insecure", "cacert", "cloud", "domain",
-	"api_timeout", "records", "verbose", "max_in_flight", "storm_share", "storm_hosts", "manual_return"}
+	"api_timeout", "records", "verbose", "max_in_flight", "storm_share", "storm_hosts", "manual_return",
+	"leave_error", "reset_states"}
 
 // validate reads the parameters and refuses what could not work.
 func (a *Agent) validate() (config.Config, error) {

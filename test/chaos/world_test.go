@@ -288,6 +288,10 @@ func (p *process) WasStopped(ctx context.Context, id string) (stopped bool, err 
 	return stopped, err
 }
 
+func (p *process) Reset(ctx context.Context, id string) error {
+	return p.ask(ctx, "reset", id, func() error { return p.direct().Reset(ctx, id) })
+}
+
 func (p *process) Stop(ctx context.Context, id string) error {
 	return p.ask(ctx, "stop", id, func() error { return p.direct().Stop(ctx, id) })
 }
