@@ -411,8 +411,8 @@ func fill(t *rapid.T, v reflect.Value) {
 			field.SetInt(rapid.Int64Range(1, 1<<40).Draw(t, v.Type().Field(i).Name))
 		case reflect.Interface, reflect.Func: // the log and the dialer stay at home
 		case reflect.Slice:
-				field.Set(reflect.ValueOf([]string{"paused", "rescued"}))
-			default:
+			field.Set(reflect.ValueOf([]string{"paused", "rescued"}))
+		default:
 			t.Fatalf("a field of kind %s: teach this test to fill it", field.Kind())
 		}
 	}

@@ -169,6 +169,25 @@ func TestARecordThatIsThereAgainAfterTheReturnIsDeleted(t *testing.T) {
 	})
 }
 
+func TestAFencingThatNobodyRecordedIsNamedAtTheStart(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Power: "off"}))
+		w.fencings = []cluster.Fencing{{Target: "ctl3", Completed: time.Now()}, {Target: "compute-2", Completed: time.Now().Add(-time.Hour)}, {Target: "compute-1", Completed: time.Now()}}
+		time.Sleep(2 * time.Minute)
+		w.start("ctl1")
+		time.Sleep(time.Minute)
+		var said []string
+		for _, e := range w.log.AllEntries() {
+			if strings.Contains(e.Message, "has no record") {
+				said = append(said, e.Data["host"].(string))
+			}
+		}
+		if strings.Join(said, " ") != "compute-1" || w.cloud.Report().MostAccepted > 0 {
+			w.Errorf("named: %v", said)
+		}
+	})
+}
+
 // ---- the guard
 
 func TestTheGuardHoldsWhatIsNewAndLetsItGo(t *testing.T) {

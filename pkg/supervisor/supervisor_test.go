@@ -34,6 +34,7 @@ type world struct {
 	guard    supervisor.Guard
 	manual   bool
 	fencings []cluster.Fencing // the cluster's history
+	log      *logtest.Hook     // of the supervisor that was started last
 }
 
 // members is what the cluster says of its nodes; the tests change it.
@@ -181,7 +182,8 @@ func (w *world) must(err error) {
 
 // start runs a supervisor on a node.
 func (w *world) start(node string) *process {
-	logger, _ := logtest.NewNullLogger()
+	var logger *logrus.Logger
+	logger, w.log = logtest.NewNullLogger()
 	p := &process{ended: make(chan struct{})}
 	policy := evacuate.DefaultPolicy
 	policy.MaxInFlight = 4

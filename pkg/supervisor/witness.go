@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -21,12 +22,15 @@ const witnessEvery = 30 * time.Second
 func (s *Supervisor) watchWitnesses(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	last := ""
+	last, history := "", s.Fencings
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		}
+		if history != nil && s.compareHistory(ctx, history) == nil {
+			history = nil // once, at the start
 		}
 		text := ""
 		if err := s.compareWitnesses(ctx); err != nil && ctx.Err() == nil {
@@ -38,6 +42,41 @@ func (s *Supervisor) watchWitnesses(ctx context.Context) {
 		last = text
 		timer.Reset(witnessEvery)
 	}
+}
+
+// missedSince is how far back the fencing history is of interest.
+const missedSince = time.Hour
+
+// compareHistory names the hosts that were fenced, are silent since, and have no record:
+// the hook was not called, or what it wrote was lost before Nova was told. They are not
+// evacuated unasked: a host whose fencing level lacks the hook is one that its operator
+// does not want evacuated.
+func (s *Supervisor) compareHistory(ctx context.Context, history func(context.Context) ([]cluster.Fencing, error)) error {
+	fencings, err := history(ctx)
+	if err != nil {
+		return err
+	}
+	services, err := s.Nova.Services(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := s.Records.Query(ctx)
+	if err != nil {
+		return err
+	}
+	of := s.recordsOf(all, services)
+	for _, f := range fencings {
+		service, err := nova.FindService(services, f.Target, s.Domain)
+		_, recorded := of[service.Host]
+		switch {
+		case err != nil, recorded, s.Now().Sub(f.Completed) > missedSince:
+		case service.Updated.Add(-s.Nova.Skew()).After(f.Completed.Add(clockMargin)): // it is back, or an operator has taken it in hand
+		default:
+			s.Log.WithField("host", service.Host).Warnf("it was fenced at %s, is silent since, and has no record: 'nova-evac host %s' evacuates it",
+				f.Completed.UTC().Format(time.RFC3339), service.Host)
+		}
+	}
+	return nil
 }
 
 // compareWitnesses looks once. Nova comes first: the hook writes the record before it

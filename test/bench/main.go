@@ -29,19 +29,19 @@ import (
 func main() {
 	ctx := context.Background()
 	fmt.Printf("%d CPUs, %s\n\n", runtime.NumCPU(), runtime.Version())
-	parts := map[string]func(context.Context) error{"agents": agents, "engine": engine, "cluster": cluster}
+	parts := map[string]func(context.Context) error{"agents": agents, "engine": engine, "cluster": cluster, "nova": realNova}
 	order := os.Args[1:]
 	if len(order) == 0 {
-		order = []string{"agents", "engine", "cluster"}
+		order = []string{"agents", "engine", "cluster", "nova"}
 	}
 	for _, name := range order {
 		part := parts[name]
 		if part == nil {
-			fmt.Fprintf(os.Stderr, "bench: there is no part %q, only agents, engine and cluster\n", name)
+			fmt.Fprintf(os.Stderr, "bench: there is no part %q, only agents, engine, cluster and nova\n", name)
 			os.Exit(2)
 		}
-		if name == "cluster" && os.Getuid() != 0 {
-			fmt.Println("left out: the real cluster, which needs root")
+		if (name == "cluster" || name == "nova") && os.Getuid() != 0 {
+			fmt.Printf("left out: %s, which needs root\n", name)
 			continue
 		}
 		if err := part(ctx); err != nil {
