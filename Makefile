@@ -2,7 +2,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: build demo test chaos bench lab-up lab-down clean
+.PHONY: build demo test chaos soak bench lab-up lab-down clean
 
 build: bin/nova-evac bin/novasim
 
@@ -20,6 +20,10 @@ test: build
 # make chaos SEEDS=10000
 chaos:
 	go test ./test/chaos -count=1 -run TestChaos -seeds $(or $(SEEDS),2000) -timeout 1h -v | grep -v '^ *\(===\|---\)'
+
+# make soak HOURS=2
+soak: build
+	go test ./test/e2e -count=1 -run TestSoak -soak $(or $(HOURS),2)h -timeout 99h -v
 
 bench: build
 	go run ./test/bench $(PARTS)
