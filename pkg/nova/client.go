@@ -774,6 +774,9 @@ func (c *Client) hostOf(ctx context.Context, op, provider string) (string, error
 	return host, nil
 }
 
+// hypervisor gives the compute host of a hypervisor. From 2.88 on Nova would ask the
+// host for its uptime, and of one that is dead without Nova knowing answer 500 after a
+// minute (seen on Nova 26.2).
 func (c *Client) hypervisor(ctx context.Context, op, id string) (string, error) {
 	var answer struct {
 		Hypervisor struct {
@@ -782,6 +785,7 @@ func (c *Client) hypervisor(ctx context.Context, op, id string) (string, error) 
 			} `json:"service"`
 		} `json:"hypervisor"`
 	}
-	err := c.nova(ctx, request{op: op, method: http.MethodGet, path: "os-hypervisors/" + url.PathEscape(id), out: &answer})
+	err := c.nova(ctx, request{op: op, method: http.MethodGet, path: "os-hypervisors/" + url.PathEscape(id), out: &answer,
+		most: microversion{2, 87}})
 	return answer.Hypervisor.Service.Host, err
 }

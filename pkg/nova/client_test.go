@@ -638,6 +638,9 @@ func TestDestinationsAreTheHostsBehindTheAllocations(t *testing.T) {
 		if strings.HasSuffix(r.path, "rp-src") {
 			asked++
 		}
+		if strings.Contains(r.path, "/os-hypervisors/") && r.version != "compute 2.87" {
+			t.Errorf("%s at version %q, which asks the host itself", r, r.version)
+		}
 		if strings.HasPrefix(r.path, "/placement/") && r.version != "placement 1.14" {
 			t.Errorf("%s at version %q", r, r.version)
 		}

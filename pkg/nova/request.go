@@ -29,19 +29,24 @@ type request struct {
 	path   string
 	query  url.Values
 	body   any
-	out    any // where the answer's JSON goes; nil where nobody reads it
+	out    any          // where the answer's JSON goes; nil where nobody reads it
+	most   microversion // the highest that will do; the zero value is any
 }
 
-// nova sends a request to Nova at the negotiated microversion.
+// nova sends a request to Nova at the negotiated microversion, or the request's own.
 func (c *Client) nova(ctx context.Context, r request) error {
 	s, a, err := c.ready(ctx, r.op)
 	if err != nil {
 		return err
 	}
+	version := a.version
+	if r.most != (microversion{}) && r.most.less(version) {
+		version = r.most
+	}
 	err = c.send(ctx, s, a.base, map[string]string{
-		"OpenStack-API-Version": "compute " + a.version.String(),
+		"OpenStack-API-Version": "compute " + version.String(),
 		// The older name is what a proxy or a middleware of old may still look at.
-		"X-OpenStack-Nova-API-Version": a.version.String(),
+		"X-OpenStack-Nova-API-Version": version.String(),
 	}, r)
 	var e *Error
 	if errors.As(err, &e) && e.Code == http.StatusNotAcceptable {

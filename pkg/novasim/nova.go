@@ -695,6 +695,9 @@ func (c *Cloud) listHypervisors(r *request) reply {
 	list := []any{}
 	for _, h := range c.hosts {
 		if strings.Contains(h.name, pattern) {
+			if strings.HasSuffix(r.URL.Path, "/detail") && c.noUptime(r, h) {
+				return refuse(500, uptimeTimeout).reply()
+			}
 			list = append(list, c.hypervisorBody(r, h))
 		}
 	}
@@ -704,9 +707,21 @@ func (c *Cloud) listHypervisors(r *request) reply {
 	return ok(map[string]any{"hypervisors": list})
 }
 
+// noUptime tells whether Nova would ask a host for its uptime, as it does since 2.88,
+// and not be answered. It does not take the minute of Nova's RPC timeout.
+func (c *Cloud) noUptime(r *request, h *host) bool {
+	return r.version >= 88 && c.up(h) && !h.compute
+}
+
+const uptimeTimeout = "Unexpected API Error. Please report this at http://bugs.launchpad.net/nova/ and attach the Nova API log if possible.\n" +
+	"<class 'oslo_messaging.exceptions.MessagingTimeout'>"
+
 func (c *Cloud) showHypervisor(r *request) reply {
 	for _, h := range c.hosts {
 		if id := r.PathValue("id"); r.version >= 53 && id == h.hypervisor || r.version < 53 && id == strconv.Itoa(h.number) {
+			if c.noUptime(r, h) {
+				return refuse(500, uptimeTimeout).reply()
+			}
 			return ok(map[string]any{"hypervisor": c.hypervisorBody(r, h)})
 		}
 	}
