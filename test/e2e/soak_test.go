@@ -15,13 +15,14 @@ import (
 )
 
 var (
-	soakTime = flag.Duration("soak", 0, "how long TestSoak makes trouble; 0 leaves it out")
+	soakTime = flag.Duration("soak", 2*time.Minute, "how long TestSoak makes trouble")
 	soakSeed = flag.Uint64("soak-seed", 0, "the seed of its trouble, 0 for one of the day")
 )
 
 // soak is a run of random faults on the real cluster and the real Nova.
 type soak struct {
 	*cluster
+	began  time.Time
 	random *rand.Rand
 	ids    []string
 	// down is when compute hosts lost their power, until they are let in.
@@ -34,9 +35,6 @@ type soak struct {
 // killed and hang, cables are pulled, nova-computes restart. No instance may ever run
 // twice, and in the end each runs on exactly one host.
 func TestSoak(t *testing.T) {
-	if *soakTime == 0 {
-		t.Skip("make soak HOURS=2 runs it")
-	}
 	seed := *soakSeed
 	if seed == 0 {
 		seed = uint64(time.Now().Unix())
@@ -50,21 +48,23 @@ func TestSoak(t *testing.T) {
 		s.must(err)
 		s.ids = append(s.ids, ids...)
 	}
-	for began := time.Now(); time.Since(began) < *soakTime && !t.Failed(); {
-		s.strike(time.Since(began).Round(time.Second))
+	s.began = time.Now()
+	s.cutPower(computes[s.random.IntN(3)]) // however short it is, a host dies
+	for time.Since(s.began) < *soakTime && !t.Failed() {
+		s.strike()
 		s.watch(time.Duration(5+s.random.IntN(40)) * time.Second)
 	}
 	s.calm()
 	slices.Sort(s.recoveries)
 	n := len(s.recoveries)
 	if n == 0 {
-		t.Fatal("no host died: the soak was too short to show anything")
+		t.Fatal("no host came back")
 	}
 	t.Logf("survived %v; %d hosts came back, power cut to let in: median %v, longest %v", s.faults, n, s.recoveries[n/2], s.recoveries[n-1])
 }
 
 // strike is one fault.
-func (s *soak) strike(at time.Duration) {
+func (s *soak) strike() {
 	s.Helper()
 	host := computes[s.random.IntN(3)] // compute-4 is no node of the cluster
 	ctl := lab.Controllers[s.random.IntN(len(lab.Controllers))]
@@ -75,9 +75,8 @@ func (s *soak) strike(at time.Duration) {
 		if _, dead := s.down[host]; dead || len(s.down) > 1 {
 			return
 		}
-		what, on = "host loses its power", host
-		s.down[host] = time.Now()
-		s.must(s.Kill(s.Context(), host, "power"))
+		s.cutPower(host)
+		return
 	case 3, 4, 5:
 		mode := []string{"power", "crash", "unplug"}[s.random.IntN(3)]
 		what = "controller: " + mode
@@ -92,12 +91,30 @@ func (s *soak) strike(at time.Duration) {
 			return // it is being restarted just now
 		}
 	case 7:
+		// What is sent to a nova-compute that is stopping gets lost in it, and nothing in Nova
+		// tells: docs/nova.md has it among the known limits.
+		if len(s.down) > 0 {
+			return
+		}
 		what, on = "nova-compute restarts", "compute-4"
 		s.must(s.ComputeStop(on))
 		s.must(s.ComputeStart(on))
 	}
+	s.note(on, what)
+}
+
+// cutPower is how a compute host dies.
+func (s *soak) cutPower(host string) {
+	s.Helper()
+	s.down[host] = time.Now()
+	s.must(s.Kill(s.Context(), host, "power"))
+	s.note(host, "host loses its power")
+}
+
+// note counts a fault.
+func (s *soak) note(on, what string) {
 	s.faults[what]++
-	s.Logf("%v  %s (%s)", at, what, on)
+	s.Logf("%v  %s (%s)", time.Since(s.began).Round(time.Second), what, on)
 }
 
 // watch looks for so long whether an instance runs twice, and who is let in.
