@@ -11,7 +11,6 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/gate"
-	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -82,10 +81,9 @@ func newGate(host string, from config.Sources, path string) (gate.Gate, error) {
 		if err := cfg.Validate(); err != nil {
 			return g, &exit{exitMisuse, err}
 		}
-		cfg.Nova.UserAgent = userAgent("gate")
-		client, err := nova.Connect(cfg.Nova)
+		client, err := connect(cfg, "gate")
 		if err != nil {
-			return g, &exit{exitMisuse, err}
+			return g, err
 		}
 		g.Nova = client
 	}

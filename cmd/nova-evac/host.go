@@ -70,10 +70,9 @@ func evacuateByHand(c *cli.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	cfg.Nova.UserAgent = userAgent("shell")
-	client, err := nova.Connect(cfg.Nova)
+	client, err := connect(cfg, "shell")
 	if err != nil {
-		return &exit{exitMisuse, err}
+		return err
 	}
 	records, members, err := openRecords(cfg.Records)
 	if err != nil {

@@ -102,10 +102,9 @@ func eachHost(c *cli.Context, asksNova bool, done string, do func(o supervisor.O
 		if err != nil {
 			return err
 		}
-		cfg.Nova.UserAgent = userAgent("shell")
-		client, err := nova.Connect(cfg.Nova)
+		client, err := connect(cfg, "shell")
 		if err != nil {
-			return &exit{exitMisuse, err}
+			return err
 		}
 		o.Nova, o.Domain, path = client, cfg.Domain, cfg.Records
 	}

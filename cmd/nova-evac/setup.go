@@ -15,6 +15,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
 )
 
@@ -87,6 +88,16 @@ func load(c *cli.Context) (config.Config, error) {
 		return cfg, &exit{exitMisuse, err}
 	}
 	return cfg, nil
+}
+
+// connect makes the client of a command; role is which, for Nova's operators.
+func connect(cfg config.Config, role string) (*nova.Client, error) {
+	cfg.Nova.UserAgent = userAgent(role)
+	client, err := nova.Connect(cfg.Nova)
+	if err != nil {
+		return nil, &exit{exitMisuse, err}
+	}
+	return client, nil
 }
 
 // clusterResource reads the parameters of the cluster's own nova-evacuate resource.

@@ -86,10 +86,9 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 	}
 	defer presence.Withdraw()
 
-	cfg.Nova.UserAgent = userAgent("supervisor " + node)
-	client, err := nova.Connect(cfg.Nova)
+	client, err := connect(cfg, "supervisor "+node)
 	if err != nil {
-		return &exit{exitMisuse, err}
+		return err
 	}
 	s := supervisor.New(supervisor.Options{
 		Owner: node, Records: records, Members: members, Nova: client, Policy: policy(cfg), Domain: cfg.Domain,

@@ -505,7 +505,7 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 	if s.Now.Before(a.NotBefore) {
 		return is(Failed, cmp.Or(failure, "its evacuation came to nothing"))
 	}
-	i.Reset = !evacuable(server)
+	i.Reset = !server.Evacuable()
 	return is(Waiting, failure)
 }
 
@@ -545,10 +545,7 @@ func underway(server nova.Server, past past, services map[string]nova.Service, s
 
 // goesOn answers whether the evacuation of one record may still come to something.
 func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Service, s Situation) bool {
-	// Completed may be one that a destination is working on: the source's nova-compute
-	// was started, and marked all its evacuations so (nova/compute/manager.py,
-	// _destroy_evacuated_instances).
-	if m.Status != "accepted" && m.Status != "pre-migrating" && m.Status != "completed" {
+	if !m.Open() {
 		return false
 	}
 	switch {
@@ -666,7 +663,7 @@ func asksWhere(s Situation, services map[string]nova.Service) bool {
 
 func dest(history []nova.Migration) string {
 	for _, m := range history {
-		if m.Dest != "" && (m.Status == "accepted" || m.Status == "pre-migrating" || m.Status == "completed") {
+		if m.Dest != "" && m.Open() {
 			return m.Dest
 		}
 	}
@@ -680,18 +677,13 @@ func stays(server nova.Server, past past, p Policy) string {
 	switch {
 	case server.VMState == "error" && p.LeaveError && len(past.own) == 0:
 		return "it was in error, and leave_error is set"
-	case !evacuable(server) && !slices.Contains(p.ResetStates, server.VMState):
+	case !server.Evacuable() && !slices.Contains(p.ResetStates, server.VMState):
 		return "Nova does not evacuate an instance that is " + server.VMState
 	}
 	if server.TaskState == "deleting" || server.TaskState == "soft-deleting" {
 		return "its user has asked for its deletion, an evacuation would bring it back"
 	}
 	return ""
-}
-
-// evacuable answers whether Nova evacuates an instance as it is.
-func evacuable(server nova.Server) bool {
-	return server.VMState == "active" || server.VMState == "stopped" || server.VMState == "error"
 }
 
 // doubt marks the instances for which a dead owner's request may be under way.

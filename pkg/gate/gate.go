@@ -155,7 +155,7 @@ func (g Gate) nova(ctx context.Context) (string, error) {
 	}
 	left := 0
 	for _, s := range servers {
-		if s.Partial || s.VMState == "active" || s.VMState == "stopped" || s.VMState == "error" {
+		if s.Partial || s.Evacuable() {
 			left++
 		}
 	}

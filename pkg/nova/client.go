@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +21,6 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/singleflight"
-
-	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
 // pageSize is asked for in lists; it is Nova's default max_limit, to which Nova
@@ -323,8 +320,7 @@ func (c *Client) ForceDown(ctx context.Context, svc Service, reason string) erro
 // MayDisable answers whether disabling a service with this reason takes nothing from
 // an operator: it is enabled, or disabled by us with another reason.
 func MayDisable(svc Service, reason string) bool {
-	ours := strings.HasPrefix(svc.DisabledReason, record.ReasonPrefix)
-	return svc.Enabled || ours && svc.DisabledReason != reason
+	return svc.Enabled || svc.Ours() && svc.DisabledReason != reason
 }
 
 // KnowsDown answers whether Nova has been told all that ForceDown with this reason
@@ -347,7 +343,7 @@ func (c *Client) ForceUp(ctx context.Context, svc Service) error {
 // sent, and the error is ErrRefused.
 func (c *Client) Enable(ctx context.Context, svc Service) error {
 	op := "enable " + svc.Host
-	if !svc.Enabled && !strings.HasPrefix(svc.DisabledReason, record.ReasonPrefix) {
+	if !svc.Enabled && !svc.Ours() {
 		return &Error{Op: op, Kind: ErrRefused, Message: fmt.Sprintf("not nova-evac disabled the service (reason %q), so nova-evac leaves it", c.clean(svc.DisabledReason))}
 	}
 	return c.update(ctx, op, svc, map[string]any{"status": "enabled"})

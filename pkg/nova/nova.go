@@ -10,7 +10,10 @@ package nova
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
 // Service is one nova-compute of GET /os-services.
@@ -36,6 +39,10 @@ type Service struct {
 	Partial bool
 }
 
+// Ours answers whether the reason for which the service is disabled is nova-evac's, and
+// not an operator's.
+func (s Service) Ours() bool { return strings.HasPrefix(s.DisabledReason, record.ReasonPrefix) }
+
 // Server is one instance, as much of it as an evacuation needs.
 type Server struct {
 	ID   string
@@ -55,6 +62,12 @@ type Server struct {
 	Partial bool
 }
 
+// Evacuable answers whether Nova evacuates the instance in its vm_state
+// (nova/compute/api.py, evacuate; tried state by state on Nova 26.2).
+func (s Server) Evacuable() bool {
+	return s.VMState == "active" || s.VMState == "stopped" || s.VMState == "error"
+}
+
 // Migration is one evacuation record of GET /os-migrations.
 type Migration struct {
 	ID       int
@@ -68,6 +81,13 @@ type Migration struct {
 	Created time.Time
 	// Updated is when Nova last wrote it, zero for never.
 	Updated time.Time
+}
+
+// Open answers whether the evacuation may still be under way. Completed may be one that a
+// destination works on: the source's nova-compute was started, and marked all its
+// evacuations so (nova/compute/manager.py, _destroy_evacuated_instances).
+func (m Migration) Open() bool {
+	return m.Status == "accepted" || m.Status == "pre-migrating" || m.Status == "completed"
 }
 
 // Errors on which callers decide. Test them with errors.Is.

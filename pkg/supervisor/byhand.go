@@ -64,24 +64,13 @@ type ByHand struct {
 // Nova, a fencing since its last heartbeat, or the operator's word. A host whose evacuation
 // is under way already goes on as it is.
 func (b ByHand) Record(ctx context.Context, host string) (cib.Stored, error) {
-	services, err := b.Nova.Services(ctx)
-	if err != nil {
-		return cib.Stored{}, err
-	}
-	service, err := nova.FindService(services, host, b.Domain)
-	if err != nil {
-		return cib.Stored{}, err
-	}
-	all, err := b.Records.Query(ctx)
+	old, recorded, service, err := lookUp(ctx, b.Nova, b.Records, host, b.Domain)
 	if err != nil {
 		return cib.Stored{}, err
 	}
 	name := service.Host
-	old, recorded := cib.Find(all, host)
-	if recorded { // under the name that the fence device gave it
-		name = host
-	} else {
-		old, recorded = cib.Find(all, name)
+	if recorded { // maybe under another name that the fence device gave it
+		name = old.Host
 	}
 	if !recorded || old.Err != nil || !old.Unfinished() {
 		if err := b.proof(ctx, host, old, recorded, service); err != nil {
@@ -98,6 +87,26 @@ func (b ByHand) Record(ctx context.Context, host string) (cib.Stored, error) {
 		return r.NextGeneration(cmp.Or(r.Node, name), b.Now()), true
 	})
 	return s, err
+}
+
+// lookUp finds a host's nova-compute, and its record, if it has one: under the name that
+// is given, or under Nova's.
+func lookUp(ctx context.Context, n evacuate.Nova, records cib.Records, host, domain string) (r cib.Stored, recorded bool, service nova.Service, err error) {
+	services, err := n.Services(ctx)
+	if err != nil {
+		return r, false, service, err
+	}
+	if service, err = nova.FindService(services, host, domain); err != nil {
+		return r, false, service, err
+	}
+	all, err := records.Query(ctx)
+	if err != nil {
+		return r, false, service, err
+	}
+	if r, recorded = cib.Find(all, host); !recorded {
+		r, recorded = cib.Find(all, service.Host)
+	}
+	return r, recorded, service, nil
 }
 
 // proof fails where nothing says that a host is off.

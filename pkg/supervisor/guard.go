@@ -58,12 +58,11 @@ func (g Guard) storm(services []nova.Service, records []cib.Stored, view cluster
 	}
 	n, all := 0, 0
 	for _, s := range services {
-		ours := strings.HasPrefix(s.DisabledReason, record.ReasonPrefix)
-		if !s.Enabled && !ours {
+		if !s.Enabled && !s.Ours() {
 			continue
 		}
 		all++
-		silent := !s.Up && !s.Partial && !(s.ForcedDown && ours && on[s.Host])
+		silent := !s.Up && !s.Partial && !(s.ForcedDown && s.Ours() && on[s.Host])
 		if down[s.Host] || silent {
 			n++
 		}
@@ -77,18 +76,23 @@ func (g Guard) storm(services []nova.Service, records []cib.Stored, view cluster
 	return ""
 }
 
-// judge asks for all that the guard looks at.
-func (s *Supervisor) judge(ctx context.Context) (why string, err error) {
+// judge says why no new evacuation may begin, and nothing where one may. awake is for storm.
+func (s *Supervisor) judge(ctx context.Context, services []nova.Service, records []cib.Stored, view cluster.View, awake map[string]bool) (string, error) {
+	if why := s.Guard.storm(services, records, view, awake, s.Domain); why != "" {
+		return why, nil
+	}
+	missing, err := s.Nova.Missing(ctx)
+	if err != nil || len(missing) == 0 {
+		return "", err
+	}
+	return fmt.Sprintf("a live %s in Nova", strings.Join(missing, " and ")), nil
+}
+
+// judgeNow asks for all that the guard looks at.
+func (s *Supervisor) judgeNow(ctx context.Context) (string, error) {
 	services, err := s.Nova.Services(ctx)
 	if err != nil {
 		return "", err
-	}
-	missing, err := s.Nova.Missing(ctx)
-	if err != nil {
-		return "", err
-	}
-	if len(missing) > 0 {
-		return fmt.Sprintf("a live %s in Nova", strings.Join(missing, " and ")), nil
 	}
 	view, err := s.Members.View(ctx)
 	if err != nil {
@@ -98,7 +102,7 @@ func (s *Supervisor) judge(ctx context.Context) (why string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return s.Guard.storm(services, records, view, nil, s.Domain), nil
+	return s.judge(ctx, services, records, view, nil)
 }
 
 // passes asks the guard before a new evacuation begins, until Nova has answered. Where
@@ -116,7 +120,7 @@ func (w *worker) passes() bool {
 			case <-time.After(left):
 			}
 		}
-		why, err := w.s.judge(w.ctx)
+		why, err := w.s.judgeNow(w.ctx)
 		switch {
 		case w.ctx.Err() != nil:
 			return true // what comes next notices, and says so
@@ -154,15 +158,9 @@ func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, servi
 			awake[service.Host] = true
 		}
 	}
-	why := s.Guard.storm(services, s.seen(), view, awake, s.Domain)
-	if why == "" {
-		missing, err := s.Nova.Missing(ctx)
-		if err != nil {
-			return err
-		}
-		if len(missing) > 0 {
-			why = fmt.Sprintf("a live %s in Nova", strings.Join(missing, " and "))
-		}
+	why, err := s.judge(ctx, services, s.seen(), view, awake)
+	if err != nil {
+		return err
 	}
 	for _, r := range records {
 		if !r.Unfinished() {

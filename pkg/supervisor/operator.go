@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -74,23 +73,7 @@ func (o Operator) change(ctx context.Context, host string, to func(record.Record
 // Find returns a host's record and its nova-compute. It is no error for the host to have
 // no record.
 func (o Operator) Find(ctx context.Context, host string) (r cib.Stored, recorded bool, service nova.Service, err error) {
-	all, err := o.Records.Query(ctx)
-	if err != nil {
-		return r, false, service, err
-	}
-	services, err := o.Nova.Services(ctx)
-	if err != nil {
-		return r, false, service, err
-	}
-	if service, err = nova.FindService(services, host, o.Domain); err != nil {
-		return r, false, service, err
-	}
-	for _, name := range []string{host, service.Host} {
-		if r, recorded = cib.Find(all, name); recorded {
-			break
-		}
-	}
-	return r, recorded, service, nil
+	return lookUp(ctx, o.Nova, o.Records, host, o.Domain)
 }
 
 // Admit lets a host in now: Nova takes it for alive, it is enabled unless an operator
@@ -102,7 +85,7 @@ func (o Operator) Admit(ctx context.Context, host string) error {
 				return err
 			}
 		}
-		if !service.Enabled && strings.HasPrefix(service.DisabledReason, record.ReasonPrefix) {
+		if !service.Enabled && service.Ours() {
 			return o.Nova.Enable(ctx, service)
 		}
 		return nil
@@ -113,7 +96,7 @@ func (o Operator) Admit(ctx context.Context, host string) error {
 // disabled with a reason that is not ours, so that nobody writes the record again.
 func (o Operator) Forget(ctx context.Context, host string) error {
 	return o.end(ctx, host, func(service nova.Service) error {
-		if !service.Enabled && strings.HasPrefix(service.DisabledReason, record.ReasonPrefix) {
+		if !service.Enabled && service.Ours() {
 			return o.Nova.Disown(ctx, service)
 		}
 		return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -158,10 +157,7 @@ func (s *Supervisor) first(view cluster.View) bool {
 
 // readmit has a host let in if nothing stands against it, and else says what does.
 func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.Service, beats pulse, view cluster.View) error {
-	s.mu.Lock()
-	_, working := s.workers[r.Host]
-	s.mu.Unlock()
-	if working {
+	if s.working(r.Host) {
 		return nil
 	}
 	if r.Owner != "" {
@@ -189,36 +185,23 @@ func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.
 	if wait == "" && s.ManualReturn {
 		wait = "an operator's 'nova-evac admit " + r.Host + "': the host is ready"
 	}
-	if wait != "" {
-		if r.Skipped > 0 && !awake {
-			return nil // what was left, and why, is worth more than that
+	switch {
+	case wait == "":
+		w, err := s.claim(ctx, r, r.Returned(s.Owner, s.Now()))
+		if w != nil {
+			go w.runReturn()
 		}
-		if awake {
-			r2 := r.Returned("", s.Now())
-			if r2.Wait = wait; r.Phase != record.Returning || r.Wait != wait {
-				return s.change(ctx, r, r2)
-			}
-			return nil
-		}
-		return s.say(ctx, r, wait)
-	}
-	claimed, err := s.Records.Replace(ctx, r, r.Returned(s.Owner, s.Now()))
-	if errors.Is(err, cib.ErrConflict) {
+		return err
+	case awake && r.Phase == record.Returning && r.Wait == wait:
 		return nil
+	case awake:
+		next := r.Returned("", s.Now())
+		next.Wait = wait
+		return s.change(ctx, r, next)
+	case r.Skipped > 0:
+		return nil // what was left, and why, is worth more than that
 	}
-	if err != nil {
-		return err
-	}
-	if after, err := s.Members.View(ctx); err != nil || !after.Quorum {
-		return err
-	}
-	s.permit()
-	w := newWorker(s, claimed, "")
-	s.mu.Lock()
-	s.workers[r.Host] = w
-	s.mu.Unlock()
-	go w.runReturn()
-	return nil
+	return s.say(ctx, r, wait)
 }
 
 // sentTo names an instance that another host's evacuation has sent to a host before that
@@ -234,28 +217,28 @@ func (s *Supervisor) sentTo(ctx context.Context, host string, services []nova.Se
 		if err != nil {
 			continue // nothing can have been sent from a host that Nova does not know
 		}
-		servers, err := s.Nova.Servers(ctx, from.Host)
+		rebuilding, err := s.Nova.Rebuilding(ctx, from.Host)
 		if err != nil {
 			return "", err
+		}
+		if len(rebuilding) == 0 {
+			continue
 		}
 		evacuations, err := s.Nova.Evacuations(ctx, from.Host, time.Time{})
 		if err != nil {
 			return "", err
 		}
-		for _, server := range servers {
-			if server.Partial || !strings.HasPrefix(server.TaskState, "rebuild") {
-				continue
-			}
+		for _, id := range rebuilding {
 			hosts := map[string]bool{}
 			undecided := false
 			for _, m := range evacuations {
-				if m.Instance == server.ID && slices.Contains([]string{"accepted", "pre-migrating", "completed"}, m.Status) {
+				if m.Instance == id && m.Open() {
 					hosts[m.Dest] = true
 					undecided = undecided || m.Dest == ""
 				}
 			}
 			if undecided {
-				chosen, err := s.Nova.Destinations(ctx, server.ID)
+				chosen, err := s.Nova.Destinations(ctx, id)
 				if err != nil && !errors.Is(err, nova.ErrNotFound) {
 					return "", err
 				}
@@ -264,7 +247,7 @@ func (s *Supervisor) sentTo(ctx context.Context, host string, services []nova.Se
 				}
 			}
 			if hosts[host] {
-				return fmt.Sprintf("instance %s of %s, which was sent here before the host died, to be sent elsewhere", server.ID, other.Host), nil
+				return fmt.Sprintf("instance %s of %s, which was sent here before the host died, to be sent elsewhere", id, other.Host), nil
 			}
 		}
 	}
@@ -332,8 +315,7 @@ func (w *worker) letIn() error {
 	if service, err = w.awaitService(upWait, "is not up", func(s nova.Service) bool { return s.Up }); err != nil {
 		return err
 	}
-	ours := strings.HasPrefix(service.DisabledReason, record.ReasonPrefix)
-	if !service.Enabled && ours {
+	if !service.Enabled && service.Ours() {
 		if err := w.s.May(); err != nil {
 			return err
 		}
@@ -356,7 +338,7 @@ func (w *worker) letIn() error {
 	if err := w.s.Records.Delete(ctx, mine); err != nil {
 		return err
 	}
-	if !service.Enabled && !ours {
+	if !service.Enabled && !service.Ours() {
 		w.log.Infof("the host is back; it stays disabled, as an operator has it (%q)", service.DisabledReason)
 	} else {
 		w.log.Info("the host is back, and enabled")

@@ -297,10 +297,7 @@ func (s *Supervisor) follow(records []cib.Stored) {
 
 // consider claims a record whose owner is dead or which has none.
 func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.View) {
-	s.mu.Lock()
-	_, working := s.workers[r.Host]
-	s.mu.Unlock()
-	if working || r.OnHold() {
+	if s.working(r.Host) || r.OnHold() {
 		return
 	}
 	doubt, why := 0, "nobody carries it"
@@ -312,29 +309,49 @@ func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.Vi
 		}
 		doubt = evacuate.InDoubt(s.Policy, r.Failed)
 	}
-	claimed, err := s.Records.Replace(ctx, r, r.Claimed(s.Owner, doubt, s.Now()))
+	w, err := s.claim(ctx, r, r.Claimed(s.Owner, doubt, s.Now()))
 	switch {
-	case errors.Is(err, cib.ErrConflict):
-		return // somebody else was quicker; the next round shows who
 	case err != nil:
 		s.Log.WithField("host", r.Host).Warn(err)
 		return
+	case w == nil:
+		return // the next round shows who was quicker
+	}
+	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, why, cmp.Or(r.Owner, "none"))
+	w.fresh = r.Phase == record.Fenced && r.Hold != record.Resumed
+	// The evacuation ends when the worker is told to, not with ctx: it has answers
+	// to wait for and a claim to release.
+	go w.run()
+}
+
+func (s *Supervisor) working(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.workers[host] != nil
+}
+
+// claim writes next, which has our name on it, in the place of r, and gives the worker
+// that is to carry it: nil where somebody else was quicker, or the quorum is lost.
+func (s *Supervisor) claim(ctx context.Context, r cib.Stored, next record.Record) (*worker, error) {
+	claimed, err := s.Records.Replace(ctx, r, next)
+	if errors.Is(err, cib.ErrConflict) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	// A write that the cluster was about to carry out when it fell apart is carried out
 	// in each part. Only who has quorum afterwards has the claim.
 	if after, err := s.Members.View(ctx); err != nil || !after.Quorum {
 		s.refuse(ctx, "quorum was lost while it claimed a host")
-		return
+		return nil, nil
 	}
-	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, why, cmp.Or(r.Owner, "none"))
+	s.permit()
 	w := newWorker(s, claimed, r.Claim)
-	w.fresh = r.Phase == record.Fenced && r.Hold != record.Resumed
 	s.mu.Lock()
 	s.workers[r.Host] = w
 	s.mu.Unlock()
-	// The evacuation ends when the worker is told to, not with ctx: it has answers
-	// to wait for and a claim to release.
-	go w.run()
+	return w, nil
 }
 
 // ownerGone answers whether the owner of a record can no longer act, and why.

@@ -206,14 +206,20 @@ func (s *suite) login() {
 	if s.compute == "" {
 		s.Fatalf("the catalogue has no internal compute endpoint: %s", a.body)
 	}
-	var err error
+	s.client = s.connect("")
+}
+
+// connect makes a client of ours, that goes to a microversion at most.
+func (s *suite) connect(most string) *nova.Client {
+	s.Helper()
 	transport, _ := s.HTTP.Transport.(*http.Transport)
-	options := nova.Options{AuthURL: s.Keystone, Username: s.User, Password: nova.Secret(s.Password), ProjectName: s.Project}
+	options := nova.Options{AuthURL: s.Keystone, Username: s.User, Password: nova.Secret(s.Password), ProjectName: s.Project, MaxMicroversion: most}
 	if transport != nil {
 		options.Dial = transport.DialContext
 	}
-	s.client, err = nova.Connect(options)
+	client, err := nova.Connect(options)
 	s.must(err)
+	return client
 }
 
 // ---- what is looked at
@@ -753,13 +759,7 @@ func (s *suite) leftBehind() { // N
 }
 
 func (s *suite) oldest() {
-	transport, _ := s.HTTP.Transport.(*http.Transport)
-	options := nova.Options{AuthURL: s.Keystone, Username: s.User, Password: nova.Secret(s.Password), ProjectName: s.Project, MaxMicroversion: nova.MinMicroversion}
-	if transport != nil {
-		options.Dial = transport.DialContext
-	}
-	old, err := nova.Connect(options)
-	s.must(err)
+	old := s.connect(nova.MinMicroversion)
 	ids := s.bootOnDead(1)
 	version, err := old.Microversion(s.Context())
 	s.must(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -94,14 +93,7 @@ func behindTheGate(c *cluster) {
 	})
 	evacuated := time.Since(start)
 	c.onceOnNova(ids, host)
-	c.must(lab.Wait(c.Context(), 3*time.Minute, host+" to be let in", func(context.Context) error {
-		look()
-		out, err := c.alive("nova-evac", "status")
-		if err == nil && strings.Contains(out, host+" ") {
-			err = errors.New(out)
-		}
-		return err
-	}))
+	c.letIn(host, look)
 	c.Logf("evacuated %v after the power cut, let in after %v", evacuated.Round(time.Second), time.Since(start).Round(time.Second))
 	s := c.novaService(host)
 	if s.Forced || s.Status != "enabled" || s.State != "up" {

@@ -56,22 +56,27 @@ func (c *cluster) host(name string) novasim.HostState {
 // disable is what an operator does before maintenance.
 func (c *cluster) disable(host, reason string) {
 	c.Helper()
-	api := c.nova()
-	var services struct{ Services []struct{ ID string } }
-	api.get(c, "/os-services?binary=nova-compute&host="+host, &services)
-	c.is("disable", api.do(c, http.MethodPut, "/os-services/"+services.Services[0].ID,
+	c.is("disable", c.nova().do(c, http.MethodPut, "/os-services/"+c.novaService(host).ID,
 		fmt.Sprintf(`{"status":"disabled","disabled_reason":%q}`, reason)), http.StatusOK)
 }
 
-// letIn waits until a host has no record any more.
-func (c *cluster) letIn(host string) {
+// statusWithout fails, with what nova-evac status says, while that has a text in it.
+func (c *cluster) statusWithout(text string) error {
+	out, err := c.alive("nova-evac", "status")
+	if err == nil && strings.Contains(out, text) {
+		err = errors.New(out)
+	}
+	return err
+}
+
+// letIn waits until a host has no record any more, and looks at something meanwhile.
+func (c *cluster) letIn(host string, look ...func()) {
 	c.Helper()
 	c.must(lab.Wait(c.Context(), 3*time.Minute, host+" to be let in", func(context.Context) error {
-		out, err := c.alive("nova-evac", "status")
-		if err == nil && strings.Contains(out, host+" ") {
-			err = errors.New(out)
+		for _, do := range look {
+			do()
 		}
-		return err
+		return c.statusWithout(host + " ")
 	}))
 }
 
@@ -202,24 +207,17 @@ func returns(run func(name string, with map[string]int, test func(c *cluster))) 
 func (c *cluster) letInAfterRestarts(host string) {
 	c.Helper()
 	c.must(lab.Wait(c.Context(), 4*time.Minute, host+" to be let in", func(context.Context) error {
-		out, err := c.alive("nova-evac", "status")
-		if err != nil || !strings.Contains(out, host+" ") {
-			return err
-		}
-		if strings.Contains(out, "nova-compute to be restarted on "+host) {
+		err := c.statusWithout(host + " ")
+		if err != nil && strings.Contains(err.Error(), "nova-compute to be restarted on "+host) {
 			for _, action := range []string{"kill", "start"} {
 				if err := c.sim.ChangeHost(c.Context(), host, novasim.HostChange{Compute: action}); err != nil {
 					return err
 				}
 			}
 			c.must(lab.Wait(c.Context(), time.Minute, "the record to go on", func(context.Context) error {
-				out, err := c.alive("nova-evac", "status")
-				if err == nil && strings.Contains(out, "to be restarted on "+host) {
-					err = errors.New(out)
-				}
-				return err
+				return c.statusWithout("to be restarted on " + host)
 			}))
 		}
-		return fmt.Errorf("%s", out)
+		return err
 	}))
 }
