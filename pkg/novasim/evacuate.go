@@ -111,9 +111,12 @@ func (c *Cloud) evacuate(i *instance, target string, forced bool, request string
 	return nil
 }
 
-// oldest is the instance's first accepted record, for Nova asks the database for any
-// such record and gets the first (nova/db/main/api.py,
-// migration_get_by_instance_and_status); where there is none, the attempt's own.
+// oldest is the instance's first accepted record, for the conductor asks the database
+// for any such record and gets the first (nova/db/main/api.py,
+// migration_get_by_instance_and_status); where there is none, the attempt's own. The
+// message to the destination carries it: one that waits for a dead destination has the
+// same as one that is sent elsewhere meanwhile, and whose own record stays accepted for
+// ever (seen on Nova 26.2, case C).
 func (c *Cloud) oldest(a *attempt) *migration {
 	for _, m := range c.migrations {
 		if m.instance == a.instance && m.status == "accepted" {
@@ -131,6 +134,7 @@ func (c *Cloud) conduct(a *attempt) {
 		c.fail(a, "")
 		return
 	}
+	a.record = c.oldest(a)
 	e := c.begin(a.action, "rebuild_server", "controller")
 	if c.scheduler.frozen && !a.forced {
 		a.stage = over // nobody comes back to it, not even with an error
@@ -142,7 +146,7 @@ func (c *Cloud) conduct(a *attempt) {
 	}
 	if dest == nil {
 		const message = "No valid host was found. There are not enough hosts available."
-		c.set(c.oldest(a), "error")
+		c.set(a.record, "error")
 		i.err(c, "", message)
 		c.finish(a.action, e, message)
 		a.stage = over
@@ -151,7 +155,9 @@ func (c *Cloud) conduct(a *attempt) {
 	c.finish(a.action, e, "")
 	dest.allocated[i.id] = true
 	a.dest, a.stage = dest, queued
-	dest.cast(func() { c.take(a) })
+	if dest.cast(func() { c.take(a) }) {
+		a.stage = over
+	}
 }
 
 // choose is the scheduler: of the services that are up and enabled, but not the
@@ -180,9 +186,7 @@ func (c *Cloud) take(a *attempt) {
 	c.claim(a)
 }
 
-// claim makes the record the destination's. Which record that is was seen on Nova
-// 26.2, case C: a message that is replayed finds the older record gone with the
-// attempt that came later, and takes the newer one.
+// claim makes the record the destination's.
 func (c *Cloud) claim(a *attempt) {
 	h, i := a.dest, a.instance
 	for _, other := range i.attempts {
@@ -193,7 +197,6 @@ func (c *Cloud) claim(a *attempt) {
 		}
 	}
 	h.rebuilding++
-	a.record = c.oldest(a)
 	a.record.dest = h.name
 	c.set(a.record, "pre-migrating")
 	a.event = c.begin(a.action, "compute_rebuild_instance", h.name)

@@ -210,13 +210,19 @@ func (c *Cloud) startCompute(h *host) {
 	}
 }
 
-// cast gives a host's nova-compute a message: at once, or when it is there again.
-func (h *host) cast(take func()) {
-	if h.compute {
+// cast gives a host's nova-compute a message: at once, or when it is there again. One
+// that is stopping still fetches messages, and takes them with it: they are lost (seen
+// on Nova 26.2, case K).
+func (h *host) cast(take func()) (lost bool) {
+	switch {
+	case h.compute:
 		take()
-		return
+	case h.draining:
+		return true
+	default:
+		h.queue = append(h.queue, take)
 	}
-	h.queue = append(h.queue, take)
+	return false
 }
 
 // up is Nova's view of a service: forced_down rules, else the heartbeat's age does

@@ -198,6 +198,61 @@ func (c *Cloud) hold(i *instance, what, task, vmState string) *refusal {
 	return c.turn(i, task, vmState)
 }
 
+func (c *Cloud) rescue(i *instance) *refusal {
+	if refused := wrongState(i, "rescue", []string{"active", "stopped", "error"}, true); refused != nil {
+		return refused
+	}
+	return c.turn(i, "rescuing", "rescued")
+}
+
+// shelve takes an instance off its host, which Nova does at once where it was not told
+// to wait (shelved_offload_time).
+func (c *Cloud) shelve(i *instance) *refusal {
+	if refused := wrongState(i, "shelve", []string{"active", "stopped", "paused", "suspended"}, true); refused != nil {
+		return refused
+	}
+	return c.leave(i, "shelving", func() { i.vmState, i.host = "shelved_offloaded", "" })
+}
+
+// migrate is a cold migration to a host, whose end the user has to confirm.
+func (c *Cloud) migrate(i *instance, target string) *refusal {
+	if refused := wrongState(i, "migrate", []string{"active", "stopped"}, true); refused != nil {
+		return refused
+	}
+	to := c.host(target)
+	switch {
+	case to == nil:
+		return refuse(400, "Compute host %s could not be found.", target)
+	case target == i.host:
+		return refuse(400, "The target host can't be the same one.")
+	}
+	return c.leave(i, "resize_prep", func() {
+		i.vmState, i.host = "resized", to.name
+		to.guests[i.id], to.disks[i.id], to.allocated[i.id] = true, true, true
+		i.ranOn = append(i.ranOn, to.name)
+	})
+}
+
+// leave has an instance's host give it up, and then something done.
+func (c *Cloud) leave(i *instance, task string, then func()) *refusal {
+	h := c.host(i.host)
+	if h == nil {
+		return refuse(409, "Instance %s is not ready", i.id)
+	}
+	i.taskState, i.updated = task, c.now
+	h.cast(func() {
+		if i.deleted || i.host != h.name || i.taskState != task {
+			return
+		}
+		delete(h.guests, i.id)
+		delete(h.disks, i.id)
+		delete(h.allocated, i.id)
+		i.taskState, i.updated = "", c.now
+		then()
+	})
+	return nil
+}
+
 func (c *Cloud) turn(i *instance, task, vmState string) *refusal {
 	h := c.host(i.host)
 	if h == nil {

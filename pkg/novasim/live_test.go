@@ -336,7 +336,7 @@ func TestADeadDestinationReplaysItsMessage(t *testing.T) { // C
 	s.looks("sent elsewhere", id, "ACTIVE active - compute-3", "done compute-3, accepted compute-3", "compute-3")
 	s.host("compute-2", HostChange{Power: "on"})
 	s.pass(time.Minute)
-	s.looks("it comes back", id, "REBUILD error rebuilding compute-3", "done compute-3, failed compute-2", "compute-3")
+	s.looks("it comes back", id, "REBUILD error rebuilding compute-3", "failed compute-2, accepted compute-3", "compute-3")
 	s.is("breaches: the destination was off", s.breaches(), "")
 }
 
@@ -470,6 +470,13 @@ func TestAGracefulStopFinishesFirst(t *testing.T) { // K
 	s.looks("finished", id, "ACTIVE active - compute-2", "done compute-2", "compute-2")
 	s.is("stopped", s.cloud.State().Hosts[1].Compute, "stopped")
 	s.looks("nothing more is taken", other, "REBUILD active rebuilding compute-1", "accepted compute-2", "")
+	s.host("compute-2", HostChange{Compute: "start"})
+	s.pass(time.Hour)
+	s.looks("and what came meanwhile is lost", other, "REBUILD active rebuilding compute-1", "accepted compute-2", "")
+	s.accepted(other, "compute-2")
+	s.pass(time.Minute)
+	s.looks("sent again", other, "ACTIVE active - compute-2", "done compute-2, accepted compute-2", "compute-2")
+	s.is("breaches", s.breaches(), "")
 }
 
 func TestAChain(t *testing.T) { // M
@@ -656,4 +663,38 @@ func TestAHostThatHangs(t *testing.T) {
 	s.host("compute-2", HostChange{Hang: new(false)})
 	s.pass(2 * time.Second)
 	s.is("goes on", s.server(id), "ACTIVE active - compute-2")
+}
+
+func TestWhatUsersDoBeforeTheHostDies(t *testing.T) {
+	for _, c := range []struct{ action, answer, end, guests string }{
+		{`{"rescue":{}}`, `200 {"adminPass":"simulated"}`, "RESCUE rescued - compute-1", "compute-1"},
+		{`{"shelve":null}`, "202", "SHELVED_OFFLOADED shelved_offloaded - <nil>", ""},
+		{`{"migrate":{"host":"compute-2"}}`, "202", "VERIFY_RESIZE resized - compute-2", "compute-2"},
+		{`{"migrate":{"host":"compute-1"}}`, "400 badRequest: The target host can't be the same one.", "ACTIVE active - compute-1", "compute-1"},
+		{`{"migrate":{"host":"nosuch"}}`, "400 badRequest: Compute host nosuch could not be found.", "ACTIVE active - compute-1", "compute-1"},
+	} {
+		t.Run(c.action, func(t *testing.T) {
+			s := newSim(t, nil)
+			id := s.boot("compute-1")
+			s.is("answer", said(s.do("POST", "/v2.1/servers/"+id+"/action", c.action)), c.answer)
+			s.looks("end", id, c.end, "", c.guests)
+			s.is("breaches", s.breaches(), "")
+		})
+	}
+}
+
+func TestAHypervisorThatIsDeadAndBelievedUp(t *testing.T) {
+	s := newSim(t, nil)
+	id := s.cloud.host("compute-1").hypervisor
+	ask := func(version string) string {
+		s.version = version
+		got := said(s.do("GET", "/v2.1/os-hypervisors/"+id, ""))
+		return got[:3]
+	}
+	s.is("alive", ask("2.88"), "200")
+	s.host("compute-1", HostChange{Power: "off"})
+	s.is("from 2.88 on its uptime is asked for", ask("2.88"), "500")
+	s.is("below it is not", ask("2.87"), "200")
+	s.service("compute-1", `{"forced_down":true}`)
+	s.is("and not that of a host that is down", ask("2.88"), "200")
 }

@@ -478,6 +478,17 @@ func (c *Cloud) postAction(r *request) reply {
 		refused = c.hold(i, "pause", "pausing", "paused")
 	case "suspend":
 		refused = c.hold(i, "suspend", "suspending", "suspended")
+	case "rescue":
+		refused = c.rescue(i)
+	case "shelve":
+		refused = c.shelve(i)
+	case "migrate":
+		var to struct {
+			Host string `json:"host"`
+		}
+		if refused = strict(body[name], &to); refused == nil {
+			refused = c.migrate(i, to.Host)
+		}
 	case "lock":
 		i.locked = true
 	case "unlock":
@@ -497,6 +508,9 @@ func (c *Cloud) postAction(r *request) reply {
 	}
 	if name != "evacuate" {
 		c.act(i, r.id, strings.TrimPrefix(name, "os-"))
+	}
+	if name == "rescue" {
+		return ok(map[string]any{"adminPass": "simulated"})
 	}
 	return reply{code: http.StatusAccepted}
 }
