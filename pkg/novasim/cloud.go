@@ -41,6 +41,8 @@ type Config struct {
 	// mapping; no task while the host is still the source; the new host while the
 	// record is not yet done. The default is 20 ms.
 	SettleTime time.Duration
+	// RPCTimeout is for how long the conductor waits for the scheduler, by default a minute.
+	RPCTimeout time.Duration
 	// ServiceDownTime is after how long without a heartbeat a service is down, by
 	// default a minute.
 	ServiceDownTime time.Duration
@@ -81,6 +83,7 @@ type Batch struct {
 
 func (c Config) withDefaults() Config {
 	c.SettleTime = cmp.Or(c.SettleTime, 20*time.Millisecond)
+	c.RPCTimeout = cmp.Or(c.RPCTimeout, time.Minute)
 	c.ServiceDownTime = cmp.Or(c.ServiceDownTime, time.Minute)
 	c.TokenLifetime = cmp.Or(c.TokenLifetime, time.Hour)
 	c.MaxMicroversion = cmp.Or(c.MaxMicroversion, "2.93")
@@ -247,8 +250,8 @@ func (g *gate) freeze(on bool) {
 type ControllerChange struct {
 	// Conductor: what Nova accepts meanwhile is done when it is back (case H).
 	Conductor string `json:"conductor,omitempty"`
-	// Scheduler: what the conductor asks meanwhile is never answered. The instance
-	// stays in rebuilding and its record accepted, without an error (case I).
+	// Scheduler: the conductor waits a minute for its answer. Then the instance stays in
+	// rebuilding and its record accepted, without an error (case I).
 	Scheduler string `json:"scheduler,omitempty"`
 }
 

@@ -137,7 +137,28 @@ func (c *Cloud) conduct(a *attempt) {
 	a.record = c.oldest(a)
 	e := c.begin(a.action, "rebuild_server", "controller")
 	if c.scheduler.frozen && !a.forced {
-		a.stage = over // nobody comes back to it, not even with an error
+		// Nobody comes back to it, not even with an error: its event alone has one.
+		c.after(c.cfg.RPCTimeout, func() {
+			if a.stage == scheduling {
+				a.stage = over
+				c.finish(a.action, e, "MessagingTimeout")
+			}
+		})
+		c.scheduler.waiting = append(c.scheduler.waiting, func() {
+			if a.stage == scheduling {
+				c.schedule(a, e)
+			}
+		})
+		return
+	}
+	c.schedule(a, e)
+}
+
+// schedule sends an attempt to a destination, or ends it for want of one.
+func (c *Cloud) schedule(a *attempt, e *actionEvent) {
+	i := a.instance
+	if i.deleted {
+		c.fail(a, "")
 		return
 	}
 	dest := c.host(a.target)

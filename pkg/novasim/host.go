@@ -254,8 +254,11 @@ func (c *Cloud) setService(h *host, change serviceChange) *refusal {
 	if change.Status == nil && change.ForcedDown == nil {
 		return refuse(400, "No updates were requested. Fields 'status' or 'forced_down' should be specified.")
 	}
+	if change.DisabledReason != nil && *change.DisabledReason == "" {
+		return refuse(400, "Invalid input for field/attribute disabled_reason. Value: . '' is too short")
+	}
 	if change.Status != nil {
-		if *change.Status == "enabled" && change.DisabledReason != nil && *change.DisabledReason != "" {
+		if *change.Status == "enabled" && change.DisabledReason != nil {
 			return refuse(400, "Specifying 'disabled_reason' with status 'enabled' is invalid.")
 		}
 		if *change.Status != "enabled" && *change.Status != "disabled" {

@@ -192,7 +192,7 @@ func TestTheOldestAcceptedRecordIsTheOneInError(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.accepted(id, "")
-	s.pass(time.Minute)
+	s.pass(2 * time.Minute)
 	if err := s.cloud.ChangeControllers(ControllerChange{Scheduler: "thaw"}); err != nil {
 		t.Fatal(err)
 	}
