@@ -68,6 +68,8 @@ type Snapshot struct {
 	// destination yet, the hosts that placement has set aside for them. It has no
 	// entry for an instance that was not asked about.
 	Headed map[string][]string
+	// Courses holds what the events of some evacuations say, by the ids of their records.
+	Courses map[int]nova.Course
 }
 
 // Attempt is what this process knows of the requests it sent for one instance. It
@@ -183,6 +185,8 @@ type Plan struct {
 	Send []Send
 	// Ask holds instances whose destination only placement can tell.
 	Ask []string
+	// Trace holds evacuations of which only their events can tell what keeps them.
+	Trace []nova.Migration
 	// Instances are the verdicts, in the order of sending.
 	Instances []Instance
 	// Done counts the instances that left the host in this generation.
@@ -239,6 +243,15 @@ const longRebuild = 20 * time.Minute
 // sent elsewhere by then, both rebuild the instance.
 const queueTime = 3 * time.Minute
 
+// answerTime is from when on an evacuation that no destination has taken is traced: the
+// conductor waits so long for the scheduler (rpc_response_timeout), and then gives up
+// without a word to anybody.
+const answerTime = time.Minute
+
+// arrivalTime is how long Nova may take from the end of a rebuild's task to the change of
+// the instance's host.
+const arrivalTime = 30 * time.Second
+
 // sameSecond is how long an evacuation is left to a destination that took it in the
 // very second in which it was fenced.
 const sameSecond = time.Minute
@@ -268,7 +281,9 @@ func Decide(s Situation, p Policy) Plan {
 		if i.State == Waiting && len(past.own) == 0 {
 			fresh = append(fresh, len(plan.Instances))
 		}
-		if i.State == Rebuilding && undecided(past, s) && asksWhere(s, services) {
+		trace := toTrace(past, i, s)
+		plan.Trace = append(plan.Trace, trace...)
+		if i.State == Rebuilding && undecided(past, s) && (len(trace) > 0 || asksWhere(s, services)) {
 			plan.Ask = append(plan.Ask, i.ID)
 		}
 		plan.Instances = append(plan.Instances, i)
@@ -445,7 +460,7 @@ func Learn(s Situation, p Policy) map[string]Attempt {
 			continue
 		}
 		a.Over, a.UnknownUntil = true, time.Time{}
-		if !shown || failed(server, past.own) {
+		if !shown || failed(server, past.own) || s.Snapshot.Courses[past.own[0].ID].Err != "" {
 			a.Failures++
 			a.NotBefore = s.Now.Add(p.Pause(a.Failures))
 		}
@@ -481,10 +496,12 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 		return is(Skipped, "it has come to the host after that was fenced: the host is on again and runs it")
 	}
 	if under, why := underway(server, past, services, s); under {
-		i.Dest = dest(past.own)
-		if len(past.own) > 0 {
-			i.Began = past.own[0].Created
+		for _, m := range past.all {
+			if m.Source == s.Host && m.Created.After(i.Began) && goesOn(m, server, services, s) {
+				i.Dest, i.Began = m.Dest, m.Created
+			}
 		}
+		i.Dest = cmp.Or(i.Dest, headedFor(server.ID, s))
 		return is(Rebuilding, why)
 	}
 	if tried && !past.shows(a) && s.Now.Before(a.UnknownUntil) {
@@ -501,6 +518,8 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 		if last.Dest != "" {
 			failure += " (on " + last.Dest + ")"
 		}
+	} else if len(past.own) > 0 {
+		failure = cmp.Or(lost(past.own[0], s, services), failure)
 	}
 	if s.Now.Before(a.NotBefore) {
 		return is(Failed, cmp.Or(failure, "its evacuation came to nothing"))
@@ -530,7 +549,9 @@ func underway(server nova.Server, past past, services map[string]nova.Service, s
 		}
 		open = open || goesOn(m, server, services, s)
 	}
-	rebuilding := strings.HasPrefix(server.TaskState, "rebuild")
+	// A moment before an evacuation's end its instance has no task any more, and its old
+	// host still.
+	rebuilding := strings.HasPrefix(server.TaskState, "rebuild") || server.TaskState == "" && s.Now.Add(s.Skew).Sub(server.Updated) < arrivalTime
 	switch {
 	case open:
 		return true, ""
@@ -549,6 +570,8 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 		return false
 	}
 	switch {
+	case lost(m, s, services) != "":
+		return false
 	case server.TaskState == "" && server.VMState == "error":
 		// Nova clears the task and says error when a rebuild has failed; an operator
 		// does, with os-resetState, to say that one is stuck.
@@ -563,6 +586,49 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 	return m.Status != "accepted" || server.TaskState != "" || s.novaAge(m) <= staleAccepted
 }
 
+// untaken answers whether, as far as the record says, no destination has begun.
+func untaken(m nova.Migration) bool { return m.Status == "accepted" || m.Status == "completed" }
+
+// lost says how an evacuation that is accepted came to an end of which Nova says nothing,
+// and nothing where it may go on.
+//
+// The conductor gives up when the scheduler does not answer, and writes that into an event
+// only. And a nova-compute that is stopping takes messages with it (both seen on Nova
+// 26.2). It takes them in the order in which they came, so one that was sent later and
+// that it has begun shows that it will not take this one any more. It is given some time
+// all the same, for a broker may deliver a message again that was not acknowledged.
+func lost(m nova.Migration, s Situation, services map[string]nova.Service) string {
+	course := s.Snapshot.Courses[m.ID]
+	switch {
+	case !untaken(m), !course.Taken.IsZero():
+		return ""
+	case course.Err != "":
+		return "Nova gave its evacuation up: " + course.Err
+	case course.Sent.IsZero() || s.Now.Add(s.Skew).Sub(course.Sent) < queueTime:
+		return ""
+	}
+	to := cmp.Or(m.Dest, headedFor(m.Instance, s))
+	if to == "" || !services[to].Up {
+		return ""
+	}
+	for _, later := range s.Snapshot.Evacuations {
+		if later.Dest == to && later.Instance != m.Instance && later.Created.After(course.Sent.Add(clockMargin)) &&
+			(later.Status == "pre-migrating" || later.Status == "done") && s.Now.Add(s.Skew).Sub(later.Updated) > clockMargin {
+			return to + " has lost its evacuation, it took later ones"
+		}
+	}
+	return ""
+}
+
+// headedFor names the one host but the source on which an instance has room set aside.
+func headedFor(id string, s Situation) string {
+	headed := s.Snapshot.Headed[id]
+	if n := slices.Index(headed, s.Host); n >= 0 && len(headed) == 2 {
+		return headed[1-n]
+	}
+	return ""
+}
+
 // claimedAfterFencing answers whether a destination that is forced down has taken an
 // evacuation after it was fenced: it was powered on again, its nova-compute has found
 // the message that waited for it, and works on it (seen on Nova 26.2). When it was
@@ -572,20 +638,23 @@ func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s S
 	if m.Status == "accepted" || !ours || fenced.Since.IsZero() {
 		return false
 	}
-	now := s.Now.Add(s.Skew)
+	taken := m.Updated
 	if m.Status == "completed" {
-		// The source's nova-compute was started and wrote the record last: when the
-		// destination did is lost. Only one that is alive can be at work, and it is given
-		// the time of a long rebuild.
-		return m.Updated.After(fenced.Since.Add(s.Skew)) && now.Sub(services[m.Dest].Updated) < heartbeatLife && now.Sub(m.Updated) < longRebuild
+		// The source's nova-compute was started, and wrote the record last: when the
+		// destination did only the events tell.
+		course, traced := s.Snapshot.Courses[m.ID]
+		if !traced {
+			return taken.After(fenced.Since.Add(s.Skew))
+		}
+		taken = course.Taken
 	}
 	// Both are whole seconds. In the same second it may have been either before the
 	// host died or after: it is given its time.
-	switch since := m.Updated.Sub(fenced.Since.Add(s.Skew)); {
+	switch since := taken.Sub(fenced.Since.Add(s.Skew)); {
 	case since >= time.Second:
 		return true
 	case since > -time.Second:
-		return now.Sub(m.Updated) < sameSecond
+		return s.Now.Add(s.Skew).Sub(taken) < sameSecond
 	}
 	return false
 }
@@ -596,7 +665,31 @@ func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s S
 // the host is forced down, the guest runs there.
 func (p past) arrivedAfterFencing(s Situation) bool {
 	return slices.ContainsFunc(p.all, func(m nova.Migration) bool {
-		return m.Dest == s.Host && !unsuccessful(m) && m.Updated.After(s.Since.Add(s.Skew+clockMargin))
+		if !mayHaveArrived(m, s) {
+			return false
+		}
+		course := s.Snapshot.Courses[m.ID]
+		return m.Status != "completed" || course.Ended.IsZero() || course.Ended.After(s.Since.Add(s.Skew+clockMargin))
+	})
+}
+
+// mayHaveArrived answers whether a record alone speaks for an arrival after the fencing.
+// One that is completed was written by its source's nova-compute last, at its start, and
+// is to be traced.
+func mayHaveArrived(m nova.Migration, s Situation) bool {
+	return m.Dest == s.Host && !unsuccessful(m) && m.Updated.After(s.Since.Add(s.Skew+clockMargin))
+}
+
+// toTrace are the evacuations of an instance of which the events have to be asked.
+func toTrace(p past, i Instance, s Situation) []nova.Migration {
+	return slices.DeleteFunc(slices.Clone(p.all), func(m nova.Migration) bool {
+		switch {
+		case m.Status == "completed" && mayHaveArrived(m, s):
+			return false
+		case i.State == Rebuilding && m.Source == s.Host && untaken(m):
+			return s.novaAge(m) <= answerTime
+		}
+		return true
 	})
 }
 
@@ -661,15 +754,6 @@ func asksWhere(s Situation, services map[string]nova.Service) bool {
 	return false
 }
 
-func dest(history []nova.Migration) string {
-	for _, m := range history {
-		if m.Dest != "" && m.Open() {
-			return m.Dest
-		}
-	}
-	return ""
-}
-
 // stays says why an instance is not evacuated, and nothing where it is. Nova
 // evacuates active, stopped and error, and refuses all else with 409
 // (nova/compute/api.py, evacuate; tried state by state on Nova 26.2).
@@ -732,7 +816,7 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 		parts = append(parts, "somebody to force the host down again: its forced_down was cleared while instances were left on it")
 	}
 	if n := len(plan.Instances) - plan.Count(Skipped); s.Awake && n > 0 {
-		parts = append(parts, fmt.Sprintf("DANGER: nova-compute of %s runs while %d instances have not left: it destroys their disks there; stop it, and put 'nova-evac gate' before it", s.Host, n))
+		parts = append(parts, fmt.Sprintf("DANGER: nova-compute of %s runs while %d instances have not left, and destroys their disks: stop it, and put 'nova-evac gate' before it", s.Host, n))
 	}
 	where := map[string]int{}
 	var oldest Instance
@@ -750,6 +834,14 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 			sooner(cmp.Or(a.UnknownUntil, s.DoubtUntil))
 		}
 	}
+	if took := s.Now.Add(s.Skew).Sub(oldest.Began); !oldest.Began.IsZero() && took > longRebuild {
+		do := fmt.Sprintf("if nova-compute of %s was restarted since, it is stuck, and 'openstack server set --state error %s' has it sent again",
+			cmp.Or(oldest.Dest, "its destination"), oldest.ID)
+		if dest, known := find(s.Snapshot.Services, oldest.Dest); known && !dest.Up {
+			do = fmt.Sprintf("nova-compute of %s, which has it, does not run: start it, or have the host fenced", dest.Host)
+		}
+		parts = append(parts, fmt.Sprintf("%s for %s: %s", cmp.Or(oldest.Name, oldest.ID), took.Round(time.Minute), do))
+	}
 	if len(where) > 0 {
 		var on []string
 		for host, n := range where {
@@ -757,10 +849,6 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 		}
 		slices.Sort(on)
 		parts = append(parts, fmt.Sprintf("%d rebuilding (%s)", plan.Count(Rebuilding), strings.Join(on, ", ")))
-	}
-	if took := s.Now.Add(s.Skew).Sub(oldest.Began); !oldest.Began.IsZero() && took > longRebuild {
-		parts = append(parts, fmt.Sprintf("%s for %s: if nova-compute of %s was restarted since, it is stuck, and 'openstack server set --state error %s' has it sent again",
-			cmp.Or(oldest.Name, oldest.ID), took.Round(time.Minute), cmp.Or(oldest.Dest, "its destination"), oldest.ID))
 	}
 	if n := plan.Count(Sent) + len(plan.Send); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d sent", n))

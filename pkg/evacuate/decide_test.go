@@ -322,6 +322,80 @@ func TestDecide(t *testing.T) {
 			want: "a:rebuilding",
 		},
 		{
+			name: "its source's start hides when an instance came, the events do not",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a"), server("b"), server("c")}
+				for n, id := range []string{"a", "b", "c"} {
+					m := evacuation(n+1, id, "completed", "src")
+					m.Source, m.Created, m.Updated = "d1", t0.Add(-time.Minute), t0.Add(20*time.Second)
+					s.Snapshot.Evacuations = append(s.Snapshot.Evacuations, m)
+				}
+				s.Snapshot.Courses = map[int]nova.Course{1: {Ended: t0.Add(-40 * time.Second)}, 2: {Ended: t0.Add(15 * time.Second)}}
+			}),
+			want: "a:waiting b:skipped c:skipped", send: "a",
+		},
+		{
+			name: "an evacuation from before the fencing ends in a moment without a task",
+			s: at(func(s *Situation) {
+				s.Snapshot.Servers = []nova.Server{server("a"), server("b")}
+				s.Snapshot.Servers[0].Updated, s.Snapshot.Servers[1].Updated = t0.Add(55*time.Second), t0.Add(-time.Hour)
+				for n, id := range []string{"a", "b"} {
+					m := evacuation(n+1, id, "pre-migrating", "d1")
+					m.Created, m.Updated = t0.Add(-time.Minute), t0.Add(-50*time.Second)
+					s.Snapshot.Evacuations = append(s.Snapshot.Evacuations, m)
+				}
+			}),
+			want: "a:rebuilding b:waiting", send: "b",
+		},
+		{
+			name: "what Nova gave up without a word to anybody is sent again",
+			s: at(func(s *Situation) {
+				s.Now = t0.Add(2 * time.Minute)
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", ""), evacuation(2, "b", "accepted", "")}
+				s.Snapshot.Courses = map[int]nova.Course{1: {Err: "MessagingTimeout"}, 2: {}}
+			}),
+			want: "a:waiting b:rebuilding", send: "a", wait: "1 sent",
+		},
+		{
+			name: "what was given up before something else was sent counts no more",
+			s: at(func(s *Situation) {
+				s.Now = t0.Add(2 * time.Minute)
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", ""), evacuation(2, "a", "accepted", "")}
+				s.Snapshot.Courses = map[int]nova.Course{1: {Err: "MessagingTimeout"}}
+			}),
+			want: "a:rebuilding",
+		},
+		{
+			name: "a destination that has taken later ones has lost one that it has not",
+			s: at(func(s *Situation) {
+				s.Now = t0.Add(4 * time.Minute)
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b"), rebuilding("c"), rebuilding("d")}
+				later := evacuation(4, "d", "pre-migrating", "d1")
+				later.Created, later.Updated = t0.Add(20*time.Second), t0.Add(25*time.Second)
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "d1"), evacuation(2, "b", "accepted", "d2"), evacuation(3, "c", "accepted", ""), later}
+				sent := nova.Course{Sent: t0.Add(11 * time.Second)}
+				s.Snapshot.Courses = map[int]nova.Course{1: sent, 2: sent, 3: sent}
+				s.Snapshot.Headed = map[string][]string{"c": {"d1", "src"}}
+			}),
+			want: "a:waiting b:rebuilding c:waiting d:rebuilding",
+		},
+		{
+			name: "it has not while it is away, or has begun, or nothing shows what came first",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Services[1].ForcedDown = false
+				s.Now = t0.Add(4 * time.Minute)
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b"), rebuilding("c"), rebuilding("d"), rebuilding("e")}
+				later, too := evacuation(4, "d", "pre-migrating", "d1"), evacuation(5, "e", "pre-migrating", "d2")
+				later.Created, too.Created = t0.Add(20*time.Second), t0.Add(20*time.Second)
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "d1"), evacuation(2, "b", "accepted", "d2"), evacuation(3, "c", "accepted", "d2"), later, too}
+				s.Snapshot.Courses = map[int]nova.Course{1: {Sent: t0.Add(11 * time.Second)}, 2: {Sent: t0.Add(18 * time.Second)}, 3: {Sent: t0.Add(11 * time.Second), Taken: t0.Add(12 * time.Second)}}
+			}),
+			want: "a:rebuilding b:rebuilding c:rebuilding d:rebuilding e:rebuilding",
+		},
+		{
 			name: "a record left open by an earlier generation does not hold the instance back",
 			s: at(func(s *Situation) {
 				old := evacuation(1, "a", "pre-migrating", "d1")

@@ -31,6 +31,7 @@ type Nova interface {
 	WasStopped(ctx context.Context, id string) (bool, error)
 	Stop(ctx context.Context, id string) error
 	Destinations(ctx context.Context, id string) ([]string, error)
+	Course(ctx context.Context, id string, created time.Time) (nova.Course, error)
 	Skew() time.Duration
 }
 
@@ -76,6 +77,7 @@ type Evacuation struct {
 	doubtUntil time.Time
 	onRecord   int
 	attempts   map[string]Attempt
+	courses    map[int]traced // by the ids of evacuation records
 	answers    chan answer
 	pending    int
 	usable     map[string]bool
@@ -102,8 +104,16 @@ type answer struct {
 	err error
 }
 
+// traced is what the events of an evacuation said at a moment.
+type traced struct {
+	course nova.Course
+	at     time.Time
+}
+
 // Bounds of the loop.
 const (
+	// traceEvery is how often the events of one evacuation are asked for.
+	traceEvery = 15 * time.Second
 	// idlePoll is the pause between two looks while all that is left waits for its
 	// pause to end: new capacity must be noticed within seconds.
 	idlePoll = 3 * time.Second
@@ -193,10 +203,14 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 	e.retryOnNewCapacity(snapshot.Services)
 	s.Attempts = e.attempts
 	plan := Decide(s, e.Policy)
-	if len(plan.Ask) > 0 {
+	if len(plan.Ask)+len(plan.Trace) > 0 {
 		if s.Snapshot.Headed, err = e.ask(ctx, plan.Ask); err != nil {
 			return 0, false, err
 		}
+		if s.Snapshot.Courses, err = e.trace(ctx, plan.Trace); err != nil {
+			return 0, false, err
+		}
+		e.attempts = Learn(s, e.Policy)
 		s.Attempts = e.attempts
 		plan = Decide(s, e.Policy)
 	}
@@ -282,6 +296,25 @@ func (e *Evacuation) ask(ctx context.Context, ids []string) (map[string][]string
 		headed[id] = hosts
 	}
 	return headed, nil
+}
+
+// trace gives the courses of evacuations. Each is asked for once in a while only.
+func (e *Evacuation) trace(ctx context.Context, evacuations []nova.Migration) (map[int]nova.Course, error) {
+	was := e.courses
+	e.courses = map[int]traced{}
+	courses := map[int]nova.Course{}
+	for _, m := range evacuations {
+		known, asked := was[m.ID]
+		if !asked || e.Now().Sub(known.at) > traceEvery {
+			course, err := e.Nova.Course(ctx, m.Instance, m.Created)
+			if err != nil && !errors.Is(err, nova.ErrNotFound) {
+				return nil, err
+			}
+			known = traced{course, e.Now()}
+		}
+		e.courses[m.ID], courses[m.ID] = known, known.course
+	}
+	return courses, nil
 }
 
 // retryOnNewCapacity ends all pauses when a compute host has become usable.

@@ -288,6 +288,55 @@ func TestARebuildThatFailsOnOneDestinationWorksOnAnother(t *testing.T) {
 	})
 }
 
+func TestWhatAFrozenSchedulerNeverAnsweredIsSentAgain(t *testing.T) {
+	simulate(t, 6, func(w *world) {
+		w.must(w.cloud.ChangeControllers(novasim.ControllerChange{Scheduler: "freeze"}))
+		seen := ""
+		report := w.evac.Report
+		w.evac.Report = func(p evacuate.Progress) int {
+			if strings.Contains(p.Wait, "MessagingTimeout") {
+				seen = p.Wait
+			}
+			return report(p)
+		}
+		w.run(func() {
+			time.Sleep(90 * time.Second)
+			w.must(w.cloud.ChangeControllers(novasim.ControllerChange{Scheduler: "thaw"}))
+		})
+		w.unharmed(6, 3)
+		if !strings.Contains(seen, "failed, vm-") {
+			w.Errorf("nobody was told why: %q", seen)
+		}
+	})
+}
+
+func TestWhatAFrozenConductorHasNotReadIsNotSentTwice(t *testing.T) {
+	simulate(t, 6, func(w *world) {
+		w.must(w.cloud.ChangeControllers(novasim.ControllerChange{Conductor: "freeze"}))
+		w.run(func() {
+			time.Sleep(15 * time.Minute)
+			w.must(w.cloud.ChangeControllers(novasim.ControllerChange{Conductor: "thaw"}))
+		})
+		w.unharmed(6, 1)
+	})
+}
+
+func TestWhatAStoppingDestinationLostIsSentAgain(t *testing.T) {
+	simulate(t, 12, func(w *world) {
+		slow := novasim.HostChange{RebuildTime: "2m"}
+		w.change("d1", slow)
+		w.change("d2", slow)
+		w.run(func() {
+			for _, state := range []string{"stop", "start"} { // it has rebuilds to finish, then is on again
+				time.Sleep(30 * time.Second)
+				w.change("d1", novasim.HostChange{Compute: state})
+				time.Sleep(4 * time.Minute)
+			}
+		})
+		w.unharmed(12, 2)
+	})
+}
+
 func TestAStoppedInstanceStaysStoppedAlsoAfterARebuildThatFailed(t *testing.T) {
 	simulate(t, 2, func(w *world) {
 		stopped, err := w.cloud.AddInstances(novasim.Batch{Count: 4, Host: dead, VMState: "stopped"})

@@ -364,6 +364,7 @@ type server struct {
 	Host      *string `json:"OS-EXT-SRV-ATTR:host"`
 	VMState   *string `json:"OS-EXT-STS:vm_state"`
 	TaskState string  `json:"OS-EXT-STS:task_state"`
+	Updated   stamp   `json:"updated"`
 	Fault     struct {
 		Message string `json:"message"`
 	} `json:"fault"`
@@ -390,7 +391,7 @@ func (s *server) server() Server {
 	if !s.hostShown || s.VMState == nil {
 		return Server{ID: s.ID, Partial: true}
 	}
-	one := Server{ID: s.ID, Name: s.Name, VMState: *s.VMState, TaskState: s.TaskState, Fault: s.Fault.Message}
+	one := Server{ID: s.ID, Name: s.Name, VMState: *s.VMState, TaskState: s.TaskState, Fault: s.Fault.Message, Updated: s.Updated.Time}
 	if s.Host != nil {
 		one.Host = *s.Host
 	}
@@ -647,45 +648,6 @@ func (c *Client) Evacuate(ctx context.Context, id, dest string) error {
 		op: "evacuate instance " + id, method: http.MethodPost, path: "servers/" + url.PathEscape(id) + "/action",
 		body: map[string]any{"evacuate": body},
 	})
-}
-
-// WasStopped answers whether an instance was shut down before it was evacuated: the
-// last of its actions that started or stopped it was a stop. Nova has forgotten it in
-// every other place once a rebuild has failed: vm_state is error, power_state 0 (seen
-// on Nova 26.2). That a guest shut itself down Nova records as a stop, too.
-func (c *Client) WasStopped(ctx context.Context, id string) (bool, error) {
-	type action struct {
-		Name  string `json:"action"`
-		Start stamp  `json:"start_time"`
-	}
-	var answer struct {
-		Actions []action `json:"instanceActions"`
-	}
-	err := c.nova(ctx, request{op: "list actions of instance " + id, method: http.MethodGet,
-		path: "servers/" + url.PathEscape(id) + "/os-instance-actions", out: &answer})
-	if err != nil {
-		return false, err
-	}
-	slices.SortStableFunc(answer.Actions, func(a, b action) int { return b.Start.Compare(a.Start.Time) })
-	var names []string
-	for _, a := range answer.Actions {
-		names = append(names, a.Name)
-	}
-	return StoppedLast(names), nil
-}
-
-// StoppedLast answers whether, of an instance's actions, newest first, the first that
-// says whether its guest runs is a stop.
-func StoppedLast(actions []string) bool {
-	for _, name := range actions {
-		switch name {
-		case "stop":
-			return true
-		case "start", "reboot", "create", "rebuild", "unshelve", "resume", "restore":
-			return false
-		}
-	}
-	return false
 }
 
 // Reset sets an instance's vm_state to error, whatever it was. Nova does nothing else to it.

@@ -57,6 +57,8 @@ type Server struct {
 	TaskState string
 	// Fault is the message of the instance's last fault, empty for none.
 	Fault string
+	// Updated is when Nova last changed anything of it.
+	Updated time.Time
 	// Partial is true for the minimal record that Nova returns from a cell that
 	// is down (2.69): everything but ID is unknown, not absent.
 	Partial bool

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/nova"
@@ -80,7 +81,7 @@ func (d Direct) Servers(_ context.Context, host string) ([]nova.Server, error) {
 		if i.host != host || i.deleted {
 			continue
 		}
-		s := nova.Server{ID: i.id, Name: i.name, Host: i.host, VMState: i.vmState, TaskState: i.taskState}
+		s := nova.Server{ID: i.id, Name: i.name, Host: i.host, VMState: i.vmState, TaskState: i.taskState, Updated: i.updated.Truncate(time.Second)}
 		if i.status() == "ERROR" {
 			s.Fault = i.fault
 		}
@@ -144,6 +145,37 @@ func (d Direct) WasStopped(_ context.Context, id string) (bool, error) {
 		names = append(names, i.actions[n].name)
 	}
 	return nova.StoppedLast(names), nil
+}
+
+// Course looks at the events of an instance's evacuation, as nova.Client does.
+func (d Direct) Course(_ context.Context, id string, created time.Time) (nova.Course, error) {
+	c := d.Cloud
+	defer c.look()()
+	i, refused := c.instance(id)
+	if refused != nil {
+		return nova.Course{}, failure("follow the evacuation of instance "+id, refused)
+	}
+	var course nova.Course
+	for _, a := range slices.Backward(i.actions) {
+		if a.name != "evacuate" || a.started.Truncate(time.Second).After(created.Add(time.Second)) {
+			continue
+		}
+		for _, e := range a.events {
+			switch {
+			case e.name == "compute_rebuild_instance":
+				course.Taken = e.started.Truncate(time.Second)
+				if e.result == "Success" {
+					course.Ended = e.finished.Truncate(time.Second)
+				}
+			case e.result == "Success":
+				course.Sent = e.finished.Truncate(time.Second)
+			default:
+				course.Err = e.details
+			}
+		}
+		break
+	}
+	return course, nil
 }
 
 // Reset sets an instance's vm_state to error.

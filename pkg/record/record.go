@@ -76,7 +76,7 @@ type Record struct {
 const timeFormat = time.RFC3339
 
 // maxWait keeps a record to one readable line; the CIB would take far more.
-const maxWait = 300
+const maxWait = 600
 
 // Encode gives the record's value: one line of key=value pairs without quotes,
 // so that `crm configure show` prints it as it is. Zero counts are written where

@@ -32,7 +32,7 @@ type outcome struct {
 // run carries one schedule through.
 func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, seed: seed, guards: g, began: time.Now(), records: &cib.Memory{}, nodes: map[string]*node{}, counter: map[string]int{}, fenced: map[string]time.Time{}, verbose: verbose}
+		w := &world{t: t, seed: seed, guards: g, began: time.Now(), records: &cib.Memory{}, nodes: map[string]*node{}, counter: map[string]int{}, fenced: map[string]time.Time{}, operated: map[string]time.Time{}, verbose: verbose}
 		for n := range 3 + int(w.chance("hosts")*3) {
 			w.hosts = append(w.hosts, fmt.Sprintf("compute-%d", n+1))
 		}
@@ -77,6 +77,7 @@ func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 		w.log("the chaos is over")
 		calm, missing := time.Now(), ""
 		for missing = w.settled(); missing != "" && time.Since(calm) < endTime && g == (guards{}); missing = w.settled() {
+			w.operate()
 			time.Sleep(time.Second)
 		}
 		o.recovery = time.Since(calm)

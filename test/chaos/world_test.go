@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -64,10 +65,12 @@ type world struct {
 	history []map[string]string // the CIB, second by second
 	counter map[string]int
 	fenced  map[string]time.Time // when compute hosts were, last
-	trace   []string
-	refused []string // breaches that the cloud does not know of
-	crashes int
-	verbose bool
+	// operated is when an operator did something to a host or an instance.
+	operated map[string]time.Time
+	trace    []string
+	refused  []string // breaches that the cloud does not know of
+	crashes  int
+	verbose  bool
 }
 
 // node is a controller.
@@ -281,6 +284,11 @@ func (p *process) Evacuations(ctx context.Context, host string, since time.Time)
 func (p *process) Destinations(ctx context.Context, id string) (hosts []string, err error) {
 	err = p.ask(ctx, "placement", id, func() (err error) { hosts, err = p.direct().Destinations(ctx, id); return err })
 	return hosts, err
+}
+
+func (p *process) Course(ctx context.Context, id string, created time.Time) (course nova.Course, err error) {
+	err = p.ask(ctx, "course", id, func() (err error) { course, err = p.direct().Course(ctx, id, created); return err })
+	return course, err
 }
 
 func (p *process) WasStopped(ctx context.Context, id string) (stopped bool, err error) {
@@ -561,7 +569,7 @@ func (w *world) strike(about string) {
 	p := n.process
 	w.mu.Unlock()
 	dest := w.hosts[1+int(w.chance("dest "+about)*float64(len(w.hosts)-1))]
-	kind := int(w.chance("kind "+about) * 16)
+	kind := int(w.chance("kind "+about) * 19)
 	if kind < 6 && !healthy {
 		return
 	}
@@ -656,6 +664,47 @@ func (w *world) strike(about string) {
 		_ = w.cloud.ChangeHost(w.hosts[0], novasim.HostChange{Power: "on", Compute: "held"})
 		w.pause("again "+about, time.Second, 30*time.Second)
 		w.hostDies(about, w.hosts[0])
+	case 16: // Nova's own parts stand still
+		w.log("the scheduler is frozen")
+		_ = w.cloud.ChangeControllers(novasim.ControllerChange{Scheduler: "freeze"})
+		w.pause("frozen "+about, time.Second, 3*time.Minute)
+		_ = w.cloud.ChangeControllers(novasim.ControllerChange{Scheduler: "thaw"})
+	case 17:
+		w.log("the conductor is frozen")
+		_ = w.cloud.ChangeControllers(novasim.ControllerChange{Conductor: "freeze"})
+		w.pause("frozen "+about, time.Second, 3*time.Minute)
+		_ = w.cloud.ChangeControllers(novasim.ControllerChange{Conductor: "thaw"})
+	case 18: // an operator restarts nova-compute of a destination: what is sent to it meanwhile is lost
+		w.log("nova-compute of %s stops", dest)
+		_ = w.cloud.ChangeHost(dest, novasim.HostChange{Compute: "stop"})
+		w.pause("stopped "+about, time.Second, time.Minute)
+		for w.powered(dest) && w.cloud.ChangeHost(dest, novasim.HostChange{Compute: "start"}) != nil {
+			time.Sleep(time.Second) // it finishes its rebuilds first
+		}
+	}
+}
+
+// stuck is what a record names that nothing in Nova tells from a slow rebuild.
+var stuck = regexp.MustCompile(`'openstack server set --state error ([0-9a-f-]+)'`)
+
+// operate does what the records ask an operator to do.
+func (w *world) operate() {
+	all, err := w.records.Query(context.Background())
+	if err != nil {
+		return
+	}
+	for _, r := range all {
+		if id := stuck.FindStringSubmatch(r.Wait); id != nil && time.Since(w.operated[id[1]]) > time.Minute {
+			w.log("%s is set to error, as the record of %s asks", id[1][:8], r.Host)
+			w.operated[id[1]] = time.Now()
+			_ = novasim.Direct{Cloud: w.cloud}.Reset(context.Background(), id[1])
+		}
+		if strings.Contains(r.Wait, "nova-compute to be restarted") && time.Since(w.operated[r.Host]) > time.Minute {
+			w.log("nova-compute of %s is restarted, as its record asks", r.Host)
+			w.operated[r.Host] = time.Now()
+			_ = w.cloud.ChangeHost(r.Host, novasim.HostChange{Compute: "kill"})
+			_ = w.cloud.ChangeHost(r.Host, novasim.HostChange{Compute: "start"})
+		}
 	}
 }
 
@@ -789,13 +838,13 @@ func (w *world) settled() string {
 // answers what is not let in within an hour, or has come to harm by it.
 func (w *world) allReturn() string {
 	w.log("all hosts are powered on")
-	restarted := map[string]time.Time{}
 	for _, h := range w.hosts {
 		_ = w.cloud.ChangeHost(h, novasim.HostChange{Power: "on", Compute: "start"})
 	}
 	began := time.Now()
 	for {
 		time.Sleep(time.Second + 19*time.Nanosecond)
+		w.operate()
 		all, err := w.records.Query(context.Background())
 		if err != nil {
 			return err.Error()
@@ -803,12 +852,6 @@ func (w *world) allReturn() string {
 		var missing []string
 		for _, r := range all {
 			missing = append(missing, "not let in: "+r.Host+" "+r.Encode())
-			if strings.Contains(r.Wait, "nova-compute to be restarted") && time.Since(restarted[r.Host]) > time.Minute {
-				w.log("nova-compute of %s is restarted, as its record asks", r.Host)
-				restarted[r.Host] = time.Now()
-				_ = w.cloud.ChangeHost(r.Host, novasim.HostChange{Compute: "kill"})
-				_ = w.cloud.ChangeHost(r.Host, novasim.HostChange{Compute: "start"})
-			}
 		}
 		if len(all) == 0 {
 			for _, h := range w.cloud.State().Hosts {

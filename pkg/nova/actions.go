@@ -1,0 +1,128 @@
+package nova
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// action is an entry of an instance's history.
+type action struct {
+	Name    string `json:"action"`
+	Request string `json:"request_id"`
+	Start   stamp  `json:"start_time"`
+}
+
+func actionsPath(id string) string { return "servers/" + url.PathEscape(id) + "/os-instance-actions" }
+
+// actions are what was done to an instance, newest first.
+func (c *Client) actions(ctx context.Context, id string) ([]action, error) {
+	var answer struct {
+		Actions []action `json:"instanceActions"`
+	}
+	err := c.nova(ctx, request{op: "list actions of instance " + id, method: http.MethodGet, path: actionsPath(id), out: &answer})
+	slices.SortStableFunc(answer.Actions, func(a, b action) int { return b.Start.Compare(a.Start.Time) })
+	return answer.Actions, err
+}
+
+// WasStopped answers whether an instance was shut down before it was evacuated: the
+// last of its actions that started or stopped it was a stop. Nova has forgotten it in
+// every other place once a rebuild has failed: vm_state is error, power_state 0 (seen
+// on Nova 26.2). That a guest shut itself down Nova records as a stop, too.
+func (c *Client) WasStopped(ctx context.Context, id string) (bool, error) {
+	actions, err := c.actions(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	var names []string
+	for _, a := range actions {
+		names = append(names, a.Name)
+	}
+	return StoppedLast(names), nil
+}
+
+// Course is how far an evacuation has come by the events of its action, which tell what
+// nothing else in Nova does: that nobody is at work on it any more.
+type Course struct {
+	// Sent is when the conductor sent it to a destination; zero before.
+	Sent time.Time
+	// Err is what ended it before it was sent, in Nova's words: the scheduler did not
+	// answer in a minute, say. The instance stays in rebuilding all the same, and the
+	// evacuation record accepted (seen on Nova 26.2).
+	Err string
+	// Taken is when a destination began; zero before.
+	Taken time.Time
+	// Ended is when the destination was done with it, successfully; zero before.
+	Ended time.Time
+}
+
+// Course tells of the instance's evacuation whose record was created at the given time.
+// Where Nova knows of none the answer is empty.
+func (c *Client) Course(ctx context.Context, id string, created time.Time) (Course, error) {
+	actions, err := c.actions(ctx, id)
+	if err != nil {
+		return Course{}, err
+	}
+	// The action is begun a moment before the record; both are whole seconds.
+	n := slices.IndexFunc(actions, func(a action) bool { return a.Name == "evacuate" && !a.Start.After(created.Add(time.Second)) })
+	if n < 0 {
+		return Course{}, nil
+	}
+	var one struct {
+		Action struct {
+			Events []courseEvent `json:"events"`
+		} `json:"instanceAction"`
+	}
+	err = c.nova(ctx, request{op: "follow the evacuation of instance " + id, method: http.MethodGet,
+		path: actionsPath(id) + "/" + url.PathEscape(actions[n].Request), out: &one})
+	if err != nil {
+		return Course{}, err
+	}
+	return course(one.Action.Events), nil
+}
+
+// courseEvent is one of an action's events. Details came with 2.84.
+type courseEvent struct {
+	Name    string `json:"event"`
+	Start   stamp  `json:"start_time"`
+	Finish  stamp  `json:"finish_time"`
+	Result  string `json:"result"`
+	Details string `json:"details"`
+}
+
+// course reads the conductor's and the destination's events (nova/conductor/manager.py and
+// nova/compute/manager.py, rebuild_instance).
+func course(events []courseEvent) Course {
+	var c Course
+	for _, e := range events {
+		switch {
+		case e.Name == "compute_rebuild_instance":
+			c.Taken = e.Start.Time
+			if e.Result == "Success" {
+				c.Ended = e.Finish.Time
+			}
+		case e.Name == "rebuild_server" && e.Result == "Success":
+			c.Sent = e.Finish.Time
+		case e.Name == "rebuild_server" && e.Result != "":
+			c.Err = cmp.Or(e.Details, "Nova's conductor gave it up")
+		}
+	}
+	return c
+}
+
+// StoppedLast answers whether, of an instance's actions, newest first, the first that
+// says whether its guest runs is a stop.
+func StoppedLast(actions []string) bool {
+	for _, name := range actions {
+		switch name {
+		case "stop":
+			return true
+		case "start", "reboot", "create", "rebuild", "unshelve", "resume", "restore":
+			return false
+		}
+	}
+	return false
+}
