@@ -12,10 +12,13 @@ import (
 )
 
 func TestTheSimulatedCloud(t *testing.T) {
-	cloud := novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2", "compute-3", "compute-4"}, RebuildTime: 50 * time.Millisecond})
+	cloud := novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2", "compute-3", "compute-4"}, RebuildTime: 50 * time.Millisecond, RPCTimeout: 500 * time.Millisecond})
 	server := httptest.NewServer(cloud.Handler())
 	defer server.Close()
 	change := func(host string, c novasim.HostChange) error { return cloud.ChangeHost(host, c) }
+	freeze := func(service, what string) error {
+		return cloud.ChangeControllers(map[string]novasim.ControllerChange{"conductor": {Conductor: what}, "scheduler": {Scheduler: what}}[service])
+	}
 	Run(t, Cloud{
 		Keystone: server.URL + "/v3", User: "admin", Password: "secret", Project: "admin", HTTP: server.Client(),
 		Boot: func(_ context.Context, n int, host string) ([]string, error) {
@@ -35,6 +38,8 @@ func TestTheSimulatedCloud(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		},
+		Freeze: func(service string) error { return freeze(service, "freeze") },
+		Thaw:   func(service string) error { return freeze(service, "thaw") },
 		Start: func(host string) error {
 			return change(host, novasim.HostChange{Power: "on", Compute: "start"})
 		},

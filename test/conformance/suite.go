@@ -5,6 +5,7 @@ package conformance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +33,8 @@ type Cloud struct {
 	Kill, Start func(host string) error
 	// Stop is a SIGTERM for its nova-compute; it returns when that has ended.
 	Stop func(host string) error
+	// Freeze has one of Nova's own services, conductor or scheduler, stand still, and Thaw go on.
+	Freeze, Thaw func(service string) error
 	// Knob sets what the hypervisor of a host does with a rebuild: spawn_delay,
 	// spawn_fail, spawn_hang; an empty value is nothing.
 	Knob func(host, knob, value string) error
@@ -78,9 +82,11 @@ func Run(t *testing.T, cloud Cloud) {
 		{"a server deleted in flight takes its record with it", (*suite).deleted},
 		{"a destination that dies leaves its evacuation open for ever", (*suite).destinationDies},
 		{"a second evacuation in flight makes two guests of one server", (*suite).sentTwice},
+		{"what is accepted while the conductor is frozen is done when it is back, and what is sent twice fails", (*suite).frozenConductor},
+		{"what is accepted while the scheduler is frozen is lost without a word", (*suite).frozenScheduler},
 		{"a destination that was dead when it was chosen replays the message", (*suite).replayed},
 		{"the source's start completes what goes on, and it ends done after that", (*suite).sourceStartsEarly},
-		{"a destination that is told to stop finishes first", (*suite).gracefulStop},
+		{"a destination that is told to stop finishes first, and loses what it is sent meanwhile", (*suite).gracefulStop},
 		{"a delete and a stop that the dead host never got are undone by the evacuation", (*suite).resurrected},
 		{"a record left behind destroys the guest that has come back", (*suite).leftBehind},
 		{"all of it at microversion 2.53", (*suite).oldest},
@@ -348,6 +354,7 @@ func (s *suite) doors() {
 	s.is("malformed", s.ask("GET", "/os-services", "two", "").code, http.StatusBadRequest)
 	s.is("an unknown service", s.ask("PUT", "/os-services/00000000-0000-4000-a000-000000000001", "2.90", `{"forced_down":true}`).code, http.StatusNotFound)
 	s.is("nothing asked for", s.set(spare, `{}`).code, http.StatusBadRequest)
+	s.is("an empty reason", s.set(spare, `{"status":"disabled","disabled_reason":""}`).code, http.StatusBadRequest)
 	version, err := s.client.Microversion(s.Context())
 	s.must(err)
 	s.is("our client's microversion", strings.HasPrefix(version, "2.9"), true)
@@ -356,26 +363,38 @@ func (s *suite) doors() {
 // The servers of states: what each is when its host dies, and what comes of it.
 var states = []struct {
 	name    string
+	from    string   // the host it is booted on, where it is another one
 	prepare []string // actions
 	before  string
 	answer  string
 	end     string
 }{
-	{"active", nil, "ACTIVE active - " + source, "200", "ACTIVE active - " + dest},
-	{"stopped", []string{`{"os-stop":null}`}, "SHUTOFF stopped - " + source, "200", "SHUTOFF stopped - " + dest},
-	{"in error", []string{`{"os-resetState":{"state":"error"}}`}, "ERROR error - " + source, "200", "ACTIVE active - " + dest},
-	{"locked", []string{`{"lock":null}`}, "ACTIVE active - " + source, "200", "ACTIVE active - " + dest},
-	{"paused", []string{`{"pause":null}`}, "PAUSED paused - " + source,
+	{"active", "", nil, "ACTIVE active - " + source, "200", "ACTIVE active - " + dest},
+	{"stopped", "", []string{`{"os-stop":null}`}, "SHUTOFF stopped - " + source, "200", "SHUTOFF stopped - " + dest},
+	{"in error", "", []string{`{"os-resetState":{"state":"error"}}`}, "ERROR error - " + source, "200", "ACTIVE active - " + dest},
+	{"locked", "", []string{`{"lock":null}`}, "ACTIVE active - " + source, "200", "ACTIVE active - " + dest},
+	{"paused", "", []string{`{"pause":null}`}, "PAUSED paused - " + source,
 		"409 Cannot 'evacuate' instance ID while it is in vm_state paused", "PAUSED paused - " + source},
-	{"suspended", []string{`{"suspend":null}`}, "SUSPENDED suspended - " + source,
+	{"suspended", "", []string{`{"suspend":null}`}, "SUSPENDED suspended - " + source,
 		"409 Cannot 'evacuate' instance ID while it is in vm_state suspended", "SUSPENDED suspended - " + source},
+	{"rescued", "", []string{`{"rescue":{}}`}, "RESCUE rescued - " + source,
+		"409 Cannot 'evacuate' instance ID while it is in vm_state rescued", "RESCUE rescued - " + source},
+	{"resized", spare, []string{`{"migrate":{"host":"` + source + `"}}`}, "VERIFY_RESIZE resized - " + source,
+		"409 Cannot 'evacuate' instance ID while it is in vm_state resized", "VERIFY_RESIZE resized - " + source},
+	{"shelved", "", []string{`{"shelve":null}`}, "SHELVED_OFFLOADED shelved_offloaded - -",
+		"409 Cannot 'evacuate' instance ID while it is in vm_state shelved_offloaded", "SHELVED_OFFLOADED shelved_offloaded - -"},
 }
 
 func (s *suite) states() {
-	ids := s.boot(len(states))
+	ids := make([]string, len(states))
 	for n, c := range states {
+		one, err := s.Boot(s.Context(), 1, cmp.Or(c.from, source))
+		s.must(err)
+		ids[n] = one[0]
 		for _, action := range c.prepare {
-			s.is(c.name+": "+action, s.action(ids[n], action).code, http.StatusAccepted)
+			if a := s.action(ids[n], action); a.code/100 != 2 { // rescue answers 200, with a password
+				s.Errorf("%s: %s: %d %s", c.name, action, a.code, a.body)
+			}
 		}
 		s.until(c.name, c.before, func() string { return s.looks(ids[n]) })
 	}
@@ -414,8 +433,10 @@ func (s *suite) states() {
 			s.is(c.name+": records", s.records(ids[n]), "")
 		}
 	}
-	for _, n := range []int{4, 5} { // nobody needs them any more
-		s.is("delete", s.ask("DELETE", "/servers/"+ids[n], "2.90", "").code, http.StatusNoContent)
+	for n, c := range states {
+		if c.answer != "200" { // nobody needs it any more
+			s.is("delete", s.ask("DELETE", "/servers/"+ids[n], "2.90", "").code, http.StatusNoContent)
+		}
 	}
 }
 
@@ -644,6 +665,58 @@ func (s *suite) sentTwice() { // A
 	s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
 }
 
+func (s *suite) frozenConductor() { // H
+	ids := s.bootOnDead(2)
+	s.must(s.Freeze("conductor"))
+	thaw := sync.OnceValue(func() error { return s.Thaw("conductor") })
+	defer thaw()
+	once, twice := ids[0], ids[1]
+	s.evacuate(once, dest)
+	s.evacuate(twice, dest)
+	s.evacuate(twice, dest)
+	for _, id := range ids {
+		s.is("frozen", s.looks(id), "REBUILD active rebuilding "+source)
+	}
+	s.is("its record", s.records(once), "accepted "+dest)
+	s.is("their records", s.records(twice), "accepted "+dest+", accepted "+dest)
+	s.must(thaw())
+	s.until("the one", "ACTIVE active - "+dest+", done "+dest, func() string { return s.looks(once) + ", " + s.records(once) })
+	s.until("the guest of the other", dest, func() string { return s.on(twice) })
+	// Both are at work on it at once: which of them fails, and at what, is chance.
+	s.until("the other is in error", "error", func() string { return strings.Fields(s.looks(twice) + " -")[1] })
+	s.is("delete", s.ask("DELETE", "/servers/"+twice, "2.90", "").code, http.StatusNoContent)
+}
+
+func (s *suite) frozenScheduler() { // I
+	id := s.bootOnDead(1)[0]
+	s.must(s.Freeze("scheduler"))
+	thaw := sync.OnceValue(func() error { return s.Thaw("scheduler") })
+	defer thaw()
+	s.evacuate(id, dest)
+	var course nova.Course
+	s.until("given up", "MessagingTimeout", func() string {
+		course = s.traced(id)
+		return course.Err
+	})
+	s.must(thaw())
+	s.is("nothing else shows it", s.looks(id)+", "+s.records(id), "REBUILD active rebuilding "+source+", accepted "+dest)
+	s.is("never sent, never taken", fmt.Sprint(course.Sent.IsZero(), course.Taken.IsZero()), "true true")
+	s.evacuate(id, dest)
+	s.until("sent again", "ACTIVE active - "+dest+", done "+dest+", accepted "+dest, func() string { return s.looks(id) + ", " + s.records(id) })
+	s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
+}
+
+// traced is what the events of the last evacuation of an instance from the source say.
+func (s *suite) traced(id string) nova.Course {
+	s.Helper()
+	records, err := s.client.Evacuations(s.Context(), source, time.Time{})
+	s.must(err)
+	records = slices.DeleteFunc(records, func(m nova.Migration) bool { return m.Instance != id })
+	course, err := s.client.Course(s.Context(), id, records[0].Created)
+	s.must(err)
+	return course
+}
+
 func (s *suite) replayed() { // C
 	id := s.bootOnDead(1)[0]
 	s.must(s.Kill(dest))
@@ -692,14 +765,30 @@ func (s *suite) sourceStartsEarly() { // F
 }
 
 func (s *suite) gracefulStop() { // K
-	id := s.bootOnDead(1)[0]
-	s.must(s.Knob(dest, "spawn_delay", "4"))
-	s.spawning(id, dest)
-	s.must(s.Stop(dest))
-	s.until("finished", "ACTIVE active - "+dest+", done "+dest, func() string { return s.looks(id) + ", " + s.records(id) })
-	s.must(s.Knob(dest, "spawn_delay", "1"))
+	ids := s.bootOnDead(3)
+	first, lost, later := ids[0], ids[1], ids[2]
+	s.must(s.Knob(dest, "spawn_hang", "yes"))
+	s.spawning(first, dest)
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Stop(dest) }()
+	time.Sleep(time.Second) // nothing tells when it has taken the signal
+	s.evacuate(lost, dest)
+	s.until("sent", "true", func() string { return fmt.Sprint(!s.traced(lost).Sent.IsZero()) })
+	time.Sleep(time.Second) // nothing tells when it has taken the message
+	s.must(s.Knob(dest, "spawn_hang", ""))
+	s.must(<-stopped)
+	s.until("finished", "ACTIVE active - "+dest+", done "+dest, func() string { return s.looks(first) + ", " + s.records(first) })
 	s.must(s.Start(dest))
 	s.up(dest)
+	time.Sleep(2 * time.Second) // a record is a whole second's
+	s.evacuate(later, dest)
+	s.until("a later one is taken", "ACTIVE active - "+dest+", done "+dest, func() string { return s.looks(later) + ", " + s.records(later) })
+	s.is("the other is lost", s.looks(lost)+", "+s.records(lost), "REBUILD active rebuilding "+source+", accepted "+dest)
+	course := s.traced(lost)
+	s.is("as its events show", fmt.Sprint(course.Sent.Before(s.traced(later).Taken), course.Taken.IsZero(), course.Err), "true true")
+	s.evacuate(lost, dest)
+	s.until("sent again", "ACTIVE active - "+dest+", done "+dest+", accepted "+dest, func() string { return s.looks(lost) + ", " + s.records(lost) })
+	s.is("delete", s.ask("DELETE", "/servers/"+lost, "2.90", "").code, http.StatusNoContent)
 }
 
 func (s *suite) resurrected() { // P

@@ -244,6 +244,18 @@ func (l *Lab) ComputeKill(host string) error {
 	return nil
 }
 
+// Freeze has one of the real Nova's own services stand still: conductor, scheduler or api.
+func (l *Lab) Freeze(service string) error {
+	_, err := l.nova(context.Background(), shortTimeout, "control.sh", "freeze", service)
+	return err
+}
+
+// Thaw has it go on.
+func (l *Lab) Thaw(service string) error {
+	_, err := l.nova(context.Background(), shortTimeout, "control.sh", "thaw", service)
+	return err
+}
+
 // Logs copies all logs of the lab to a directory: each node's, the BMC's, the cloud's.
 func (l *Lab) Logs(dir string) error {
 	dir, err := filepath.Abs(dir)
