@@ -579,11 +579,25 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 	case m.Dest != "":
 		// Accepted with a destination is one that was asked for by name: the scheduler
 		// has still to look whether it lives.
-		return !dead(m.Dest, services) || m.Status == "accepted" && s.novaAge(m) < queueTime || claimedAfterFencing(m, services, s)
+		return !dead(m.Dest, services) || m.Status == "accepted" && queued(m, s) || claimedAfterFencing(m, services, s)
 	case headedForDead(m, s, services):
 		return false
 	}
 	return m.Status != "accepted" || server.TaskState != "" || s.novaAge(m) <= staleAccepted
+}
+
+// queued answers whether an evacuation that no destination has taken may still come to
+// something although its destination is dead: the conductor has it, or it waits for the
+// destination and is left there for a while.
+func queued(m nova.Migration, s Situation) bool {
+	course, traced := s.Snapshot.Courses[m.ID]
+	switch {
+	case !traced:
+		return true
+	case course.Err == "" && course.Sent.IsZero():
+		return s.novaAge(m) < longRebuild
+	}
+	return s.Now.Add(s.Skew).Sub(course.Sent) < queueTime
 }
 
 // untaken answers whether, as far as the record says, no destination has begun.
@@ -718,7 +732,7 @@ func dead(host string, services map[string]nova.Service) bool {
 // the evacuation was accepted cannot be its destination. And the scheduler is given
 // its time to choose.
 func headedForDead(m nova.Migration, s Situation, services map[string]nova.Service) bool {
-	if s.novaAge(m) < queueTime {
+	if queued(m, s) {
 		return false
 	}
 	others := 0

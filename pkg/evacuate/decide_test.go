@@ -286,8 +286,22 @@ func TestDecide(t *testing.T) {
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", ""), evacuation(2, "b", "accepted", "")}
 				s.Snapshot.Headed = map[string][]string{"a": {"src", "d1"}, "b": {"src", "d1", "d2"}}
+				s.Snapshot.Courses = map[int]nova.Course{1: {Sent: t0.Add(11 * time.Second)}, 2: {Sent: t0.Add(11 * time.Second)}}
 			}),
 			want: "a:waiting b:rebuilding", send: "a",
+		},
+		{
+			name: "the destination's time begins when the conductor has sent it, which may be late",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				died(s, "d2")
+				s.Now = t0.Add(4 * time.Minute)
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b"), rebuilding("c"), rebuilding("d")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", ""), evacuation(2, "b", "accepted", "d1"), evacuation(3, "c", "accepted", "d1"), evacuation(4, "d", "accepted", "d1")}
+				s.Snapshot.Headed = map[string][]string{"a": {"src", "d1"}}
+				s.Snapshot.Courses = map[int]nova.Course{1: {Sent: t0.Add(3 * time.Minute)}, 2: {Sent: t0.Add(3 * time.Minute)}, 3: {}, 4: {Sent: t0.Add(11 * time.Second)}}
+			}),
+			want: "a:rebuilding b:rebuilding c:rebuilding d:waiting", send: "",
 		},
 		{
 			name: "room on a host that was dead long before is left over from an earlier evacuation",
