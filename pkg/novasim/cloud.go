@@ -79,6 +79,8 @@ type Batch struct {
 	VMState string `json:"vm_state,omitempty"`
 	// Name is what their names begin with, by default vm.
 	Name string `json:"name,omitempty"`
+	// Group, if not empty, is a server group that allows one of its instances per host.
+	Group string `json:"group,omitempty"`
 }
 
 func (c Config) withDefaults() Config {

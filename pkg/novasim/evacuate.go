@@ -3,6 +3,7 @@ package novasim
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -188,12 +189,21 @@ func (c *Cloud) choose(i *instance, target string) *host {
 	for _, h := range c.hosts {
 		switch {
 		case h.name == i.host, !h.enabled, !c.up(h), target != "" && h.name != target:
+		case c.groupIsOn(h, i):
 		case h.capacity > 0 && len(h.allocated) >= h.capacity && !h.allocated[i.id]:
 		case best == nil || len(h.allocated) < len(best.allocated):
 			best = h
 		}
 	}
 	return best
+}
+
+// groupIsOn answers whether another instance of the same server group is on a host, or
+// headed for it.
+func (c *Cloud) groupIsOn(h *host, i *instance) bool {
+	return i.group != "" && slices.ContainsFunc(c.instances, func(other *instance) bool {
+		return other != i && other.group == i.group && !other.deleted && h.allocated[other.id]
+	})
 }
 
 // take is the destination taking the message; it may have to wait for a slot.

@@ -9,7 +9,7 @@ import (
 
 // instance is an instance as Nova's database has it.
 type instance struct {
-	id, name           string
+	id, name, group    string
 	host               string // "" where Nova knows none
 	vmState, taskState string
 	fault              string
@@ -81,7 +81,7 @@ func (c *Cloud) addInstances(batch Batch) []string {
 	h := c.host(batch.Host)
 	var ids []string
 	for range max(batch.Count, 1) {
-		i := &instance{id: uuid(c.ids), name: fmt.Sprintf("%s-%d", cmp.Or(batch.Name, "vm"), len(c.instances)+1), host: h.name,
+		i := &instance{id: uuid(c.ids), name: fmt.Sprintf("%s-%d", cmp.Or(batch.Name, "vm"), len(c.instances)+1), host: h.name, group: batch.Group,
 			vmState: cmp.Or(batch.VMState, "active"), created: c.now, updated: c.now}
 		if i.vmState == "shelved_offloaded" {
 			i.host = ""

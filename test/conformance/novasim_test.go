@@ -24,6 +24,16 @@ func TestTheSimulatedCloud(t *testing.T) {
 		Boot: func(_ context.Context, n int, host string) ([]string, error) {
 			return cloud.AddInstances(novasim.Batch{Count: n, Host: host})
 		},
+		Group: func(_ context.Context, hosts ...string) (ids []string, err error) {
+			for _, host := range hosts {
+				one, err := cloud.AddInstances(novasim.Batch{Host: host, Group: "apart"})
+				if err != nil {
+					return nil, err
+				}
+				ids = append(ids, one...)
+			}
+			return ids, nil
+		},
 		Kill: func(host string) error { return change(host, novasim.HostChange{Power: "off"}) },
 		Stop: func(host string) error {
 			if err := change(host, novasim.HostChange{Compute: "stop"}); err != nil {

@@ -28,6 +28,9 @@ type Cloud struct {
 	HTTP                              *http.Client
 	// Boot makes servers on a host and waits until they are active.
 	Boot func(ctx context.Context, n int, host string) ([]string, error)
+	// Group boots a server on each of the hosts, all of one server group that allows one
+	// per host.
+	Group func(ctx context.Context, hosts ...string) ([]string, error)
 	// Kill is the loss of power of a host: its nova-compute and its guests are gone.
 	// Start has it back.
 	Kill, Start func(host string) error
@@ -78,6 +81,7 @@ func Run(t *testing.T, cloud Cloud) {
 		{"a host that is up is not evacuated, and its states once it is down", (*suite).states},
 		{"lists, filters and pages", (*suite).lists},
 		{"no valid host, and a rebuild that fails, leave an error on the source, and a retry works", (*suite).failures},
+		{"a server group that allows one per host is kept, and a retry works when there is room", (*suite).group},
 		{"the course of an evacuation", (*suite).course},
 		{"a server deleted in flight takes its record with it", (*suite).deleted},
 		{"a destination that dies leaves its evacuation open for ever", (*suite).destinationDies},
@@ -553,6 +557,30 @@ func (s *suite) failures() {
 	s.evacuate(fails, other)
 	s.until("again", "ACTIVE active - "+other, func() string { return s.looks(fails) })
 	s.until("records", "failed "+other+", done "+other, func() string { return s.records(fails) })
+}
+
+func (s *suite) group() {
+	var ids []string
+	s.bootOnDead(1, func([]string) {
+		var err error
+		ids, err = s.Group(s.Context(), source, dest, other, spare)
+		s.must(err)
+	})
+	id := ids[0]
+	s.evacuate(id, "")
+	s.until("no room", "ERROR error - "+source, func() string { return s.looks(id) })
+	s.evacuate(id, other)
+	s.until("nor on a host by name", "ERROR error - "+source+", error ?, error "+other, func() string { return s.looks(id) + ", " + s.records(id) })
+	if f := s.fault(id); !strings.HasPrefix(f, "No valid host was found") {
+		s.Errorf("fault: %s", f)
+	}
+	s.is("delete", s.ask("DELETE", "/servers/"+ids[1], "2.90", "").code, http.StatusNoContent)
+	s.until("deleted", "404", func() string { return s.looks(ids[1]) })
+	s.evacuate(id, "")
+	s.until("there is room", "ACTIVE active - "+dest+", error ?, error "+other+", done "+dest, func() string { return s.looks(id) + ", " + s.records(id) })
+	for _, id := range []string{ids[0], ids[2], ids[3]} {
+		s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
+	}
 }
 
 func (s *suite) course() {

@@ -23,7 +23,7 @@ func TestClusterWithRealNova(t *testing.T) {
 	c := up(t, lab.Nova)
 	c.Run("it behaves as the conformance suite says", func(t *testing.T) {
 		conformance.Run(t, conformance.Cloud{Keystone: c.CloudURL() + "/v3", User: lab.User, Password: lab.Password, Project: lab.Project, HTTP: c.HTTP(),
-			Boot: c.Boot, Kill: c.ComputeKill, Start: c.ComputeStart, Stop: c.ComputeStop, Freeze: c.Freeze, Thaw: c.Thaw, Knob: c.Knob, Guests: c.Guests})
+			Boot: c.Boot, Group: c.Group, Kill: c.ComputeKill, Start: c.ComputeStart, Stop: c.ComputeStop, Freeze: c.Freeze, Thaw: c.Thaw, Knob: c.Knob, Guests: c.Guests})
 	})
 	const servers = 20
 	for _, host := range computes {

@@ -174,6 +174,16 @@ func (l *Lab) Boot(ctx context.Context, n int, host string) ([]string, error) {
 	if host != "" {
 		args = append(args, host)
 	}
+	return l.boot(ctx, n, args...)
+}
+
+// Group boots a server on each of the hosts, all of one server group that allows one per
+// host, and returns their ids in this order.
+func (l *Lab) Group(ctx context.Context, hosts ...string) ([]string, error) {
+	return l.boot(ctx, len(hosts), append([]string{"--group"}, hosts...)...)
+}
+
+func (l *Lab) boot(ctx context.Context, n int, args ...string) ([]string, error) {
 	out, err := l.nova(ctx, longTimeout+30*time.Second, "boot.sh", args...)
 	if err != nil {
 		return nil, err
