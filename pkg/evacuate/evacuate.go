@@ -83,8 +83,7 @@ type Evacuation struct {
 	usable     map[string]bool
 	told       bool // Nova was told that the host is down, and under which claim
 	wasDown    bool // and that was read back
-	beat       time.Time
-	beats      int  // how often the host's service has changed since it was forced down
+	pulse      nova.Pulse
 	trusted    bool // the witness in Nova was looked at
 	complained string
 	last       Progress
@@ -146,6 +145,7 @@ func (e *SupersededError) Error() string {
 // Run returns nil when nothing is left to evacuate. Otherwise it goes on until ctx
 // ends: a host is never given up.
 func (e *Evacuation) Run(ctx context.Context) error {
+	e.pulse = nova.Pulse{}
 	e.attempts, e.sentAt, e.arrived = map[string]Attempt{}, map[string]time.Time{}, map[string]bool{}
 	e.answers = make(chan answer, e.Policy.MaxInFlight)
 	if e.Doubt > 0 {
@@ -194,7 +194,7 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 	}
 	s := Situation{
 		Now: e.Now(), Host: e.novaHost, Since: e.Witness.Since, Reason: e.Witness.Reason(), Skew: e.Nova.Skew(),
-		Awake: e.feel(snapshot.Services),
+		Awake: e.awake(snapshot.Services),
 		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
 		Snapshot: snapshot, Attempts: e.attempts,
 	}
@@ -231,18 +231,10 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 	return e.pause(plan, e.Now().Sub(began)), plan.Settled, nil
 }
 
-// feel answers whether the host's nova-compute is alive although it is forced down: its
-// heartbeat goes on. What we tell Nova of the service ourselves moves it, too.
-func (e *Evacuation) feel(services []nova.Service) bool {
+// awake answers whether the host's nova-compute is alive although it is forced down.
+func (e *Evacuation) awake(services []nova.Service) bool {
 	service, found := find(services, e.novaHost)
-	if !found || !e.wasDown {
-		return false
-	}
-	if !service.Updated.Equal(e.beat) {
-		e.beat = service.Updated
-		e.beats++
-	}
-	return e.beats > 2
+	return found && e.wasDown && e.pulse.Feel(service, e.Witness.Since, e.Now())
 }
 
 // heed compares what Nova's service record says of the host's claims with ours.

@@ -151,10 +151,10 @@ func heldHint(host string) string {
 }
 
 // judgeAgain lets the records go on that the guard holds, once it has passed.
-func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, services []nova.Service, beats pulse, view cluster.View) error {
+func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, services []nova.Service, look *watch, view cluster.View) error {
 	awake := map[string]bool{}
 	for _, r := range records {
-		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil && beats.feel(service, r.Since, s.Now()) {
+		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil && look.beats.Feel(service, r.Since, s.Now()) {
 			awake[service.Host] = true
 		}
 	}
@@ -168,11 +168,13 @@ func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, servi
 		}
 		next := r.Held(record.HeldByGuard, why+heldHint(r.Host), s.Now())
 		if why == "" {
-			s.Log.WithField("host", r.Host).Info("no longer held")
 			next = r.Held("", "a supervisor to claim it", s.Now())
 		}
-		if next.Wait == r.Wait {
+		if next.Wait == r.Wait || !look.ours(r.Host, next.Wait, s.Now()) {
 			continue
+		}
+		if why == "" {
+			s.Log.WithField("host", r.Host).Info("no longer held")
 		}
 		if err := s.change(ctx, r, next); err != nil {
 			return err

@@ -16,41 +16,37 @@ import (
 const (
 	// watchEvery is the pause between two looks at the hosts that are evacuated, or held.
 	watchEvery = 5 * time.Second
-	// beatLife is for how long a heartbeat counts. Nova's report_interval is 10 seconds.
-	beatLife = time.Minute
-	// twoBeats is how far a heartbeat has to have come to be one.
-	twoBeats = 15 * time.Second
+	// turnTime is how long a supervisor leaves to each of those before it what they could do
+	// as well: one alone may be cut off from Nova, and not know.
+	turnTime = 30 * time.Second
 	// upWait is how long a host that was forced up is given to be up in Nova's eyes.
 	upWait = 2 * time.Minute
 )
 
-// beat is what was seen of a nova-compute's heartbeat since a fencing of its host. A
-// request that changes a service moves its updated_at, too, so that one change alone says
-// nothing.
-type beat struct {
-	fencing               time.Time
-	first, last, lastSeen time.Time
-	changes               int
+// watch is what a supervisor remembers of the hosts that nobody carries.
+type watch struct {
+	beats nova.Pulse
+	// turn is how many supervisors that live come before this one.
+	turn int
+	// due is what there is to do for hosts.
+	due map[string]due
 }
 
-// pulse keeps the beats of hosts.
-type pulse map[string]beat
+type due struct {
+	what        string
+	since, seen time.Time
+}
 
-// feel takes a look, and answers whether the service's nova-compute is alive although
-// Nova, to which it is forced down, does not say so.
-func (p pulse) feel(service nova.Service, fencing, now time.Time) bool {
-	b, known := p[service.Host]
-	if !known || !b.fencing.Equal(fencing) || now.Sub(b.lastSeen) > beatLife {
-		b = beat{fencing: fencing, first: service.Updated, last: service.Updated, lastSeen: now}
+// ours answers whether something that is to be done for a host is up to this supervisor:
+// to the first one at once, to the others if it is still not done when their turn comes.
+func (w *watch) ours(host, what string, now time.Time) bool {
+	d := w.due[host]
+	if d.what != what || now.Sub(d.seen) > 3*watchEvery {
+		d = due{what: what, since: now}
 	}
-	if !service.Updated.Equal(b.last) {
-		b.last, b.lastSeen = service.Updated, now
-		if b.changes++; b.changes == 1 {
-			b.first = service.Updated // what was before may be as old as the fencing
-		}
-	}
-	p[service.Host] = b
-	return b.changes > 2 && b.last.Sub(b.first) >= twoBeats
+	d.seen = now
+	w.due[host] = d
+	return now.Sub(d.since) >= time.Duration(w.turn)*turnTime
 }
 
 // comeback says what an evacuated host waits for before it can be let in, and nothing
@@ -84,7 +80,7 @@ func comeback(r record.Record, service nova.Service, evacuations []nova.Migratio
 func (s *Supervisor) watchHosts(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	beats, last := pulse{}, ""
+	w, last := &watch{beats: nova.Pulse{}, due: map[string]due{}}, ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -92,7 +88,7 @@ func (s *Supervisor) watchHosts(ctx context.Context) {
 		case <-tick.C:
 		}
 		text := ""
-		if err := s.lookAfter(ctx, beats); err != nil && ctx.Err() == nil {
+		if err := s.lookAfter(ctx, w); err != nil && ctx.Err() == nil {
 			if text = err.Error(); text != last {
 				s.Log.Warnf("look after evacuated hosts: %v", err)
 			}
@@ -101,7 +97,7 @@ func (s *Supervisor) watchHosts(ctx context.Context) {
 	}
 }
 
-func (s *Supervisor) lookAfter(ctx context.Context, beats pulse) error {
+func (s *Supervisor) lookAfter(ctx context.Context, w *watch) error {
 	if err := s.expel(ctx); err != nil {
 		return err
 	}
@@ -112,17 +108,20 @@ func (s *Supervisor) lookAfter(ctx context.Context, beats pulse) error {
 		return r.Err != nil || r.Unfinished() && (r.Hold != record.HeldByGuard || r.Owner != "")
 	})
 	if len(records) == 0 {
-		clear(beats)
+		clear(w.beats)
+		clear(w.due)
 		return nil
 	}
 	view, err := s.Members.View(ctx)
 	if err != nil {
 		return err
 	}
-	if !view.Quorum || !s.first(view) {
-		clear(beats)
+	if !view.Quorum {
+		clear(w.beats)
+		clear(w.due)
 		return nil
 	}
+	w.turn = s.turn(view)
 	services, err := s.Nova.Services(ctx)
 	if err != nil {
 		return err
@@ -133,30 +132,31 @@ func (s *Supervisor) lookAfter(ctx context.Context, beats pulse) error {
 			held = true
 			continue
 		}
-		if err := s.readmit(ctx, r, services, beats, view); err != nil {
+		if err := s.readmit(ctx, r, services, w, view); err != nil {
 			return err
 		}
 	}
 	if held {
-		return s.judgeAgain(ctx, records, services, beats, view)
+		return s.judgeAgain(ctx, records, services, w, view)
 	}
 	return nil
 }
 
-// first answers whether of all supervisors that live this is the one whose name comes
-// first: one is enough to look after what nobody carries.
-func (s *Supervisor) first(view cluster.View) bool {
+// turn is how many supervisors that live have a name that comes before ours: one is enough
+// to look after what nobody carries.
+func (s *Supervisor) turn(view cluster.View) int {
 	us, _ := record.OwnerNode(s.Owner)
+	before := 0
 	for name, runs := range view.Supervisors {
 		if n := view.Nodes[name]; runs && name < us && n.Online && !n.Unclean && !n.Pending {
-			return false
+			before++
 		}
 	}
-	return true
+	return before
 }
 
 // readmit has a host let in if nothing stands against it, and else says what does.
-func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.Service, beats pulse, view cluster.View) error {
+func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.Service, look *watch, view cluster.View) error {
 	if s.working(r.Host) {
 		return nil
 	}
@@ -167,9 +167,9 @@ func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.
 	}
 	service, err := nova.FindService(services, r.Host, s.Domain)
 	if err != nil {
-		return s.say(ctx, r, "Nova to list the host again")
+		return s.say(ctx, r, "Nova to list the host again", look)
 	}
-	awake := beats.feel(service, r.Since, s.Now())
+	awake := look.beats.Feel(service, r.Since, s.Now())
 	var evacuations []nova.Migration
 	if awake {
 		if evacuations, err = s.Nova.Evacuations(ctx, service.Host, time.Time{}); err != nil {
@@ -186,6 +186,8 @@ func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.
 		wait = "an operator's 'nova-evac admit " + r.Host + "': the host is ready"
 	}
 	switch {
+	case wait == "" && !look.ours(r.Host, "", s.Now()):
+		return nil
 	case wait == "":
 		w, err := s.claim(ctx, r, r.Returned(s.Owner, s.Now()))
 		if w != nil {
@@ -194,6 +196,8 @@ func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.
 		return err
 	case awake && r.Phase == record.Returning && r.Wait == wait:
 		return nil
+	case awake && !look.ours(r.Host, wait, s.Now()):
+		return nil
 	case awake:
 		next := r.Returned("", s.Now())
 		next.Wait = wait
@@ -201,7 +205,7 @@ func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.
 	case r.Skipped > 0:
 		return nil // what was left, and why, is worth more than that
 	}
-	return s.say(ctx, r, wait)
+	return s.say(ctx, r, wait, look)
 }
 
 // sentTo names an instance that another host's evacuation has sent to a host before that
@@ -255,8 +259,8 @@ func (s *Supervisor) sentTo(ctx context.Context, host string, services []nova.Se
 }
 
 // say writes what a record that nobody carries waits for.
-func (s *Supervisor) say(ctx context.Context, r cib.Stored, wait string) error {
-	if r.Wait == wait && r.Owner == "" {
+func (s *Supervisor) say(ctx context.Context, r cib.Stored, wait string, look *watch) error {
+	if r.Wait == wait && r.Owner == "" || !look.ours(r.Host, wait, s.Now()) {
 		return nil
 	}
 	next := r.Record

@@ -73,6 +73,24 @@ func TestAHostThatIsBackIsLetIn(t *testing.T) {
 	})
 }
 
+func TestAnotherSupervisorLetsAHostInWhenTheFirstCannotReachNova(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		for _, node := range []string{"ctl1", "ctl2", "ctl3"} {
+			w.start(node)
+		}
+		w.fence()
+		w.evacuated(5)
+		first := w.running["ctl1"]
+		first.mu.Lock()
+		first.cut = true
+		first.mu.Unlock()
+		w.power()
+		if took := w.letIn(); took > 2*time.Minute {
+			w.Errorf("it took %v", took)
+		}
+	})
+}
+
 func TestAnOperatorsDisableOutlivesTheReturn(t *testing.T) {
 	simulate(t, 5, func(w *world) {
 		disabled, reason := "disabled", "disk is being replaced"

@@ -67,6 +67,7 @@ type process struct {
 
 	mu   sync.Mutex
 	dead bool
+	cut  bool // it cannot reach Nova
 }
 
 var errDead = errors.New("this process is dead")
@@ -93,6 +94,15 @@ func (p *process) kill() {
 type mortalNova struct {
 	novasim.Direct
 	p *process
+}
+
+func (n mortalNova) Services(ctx context.Context) ([]nova.Service, error) {
+	n.p.mu.Lock()
+	defer n.p.mu.Unlock()
+	if n.p.cut {
+		return nil, errors.New("Nova cannot be reached")
+	}
+	return n.Direct.Services(ctx)
 }
 
 func (n mortalNova) Evacuate(ctx context.Context, id, dest string) error {
