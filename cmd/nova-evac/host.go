@@ -54,9 +54,6 @@ func hostNames(c *cli.Context) ([]string, error) {
 		return nil, misuse("%s: which one? Give its name in Nova: nova-evac %[1]s NAME…", c.Command.Name)
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, "-") {
-			return nil, misuse("%s: %s stands after a host's name; options go before it", c.Command.Name, name)
-		}
 		if err := record.CheckHost(name); err != nil {
 			return nil, misuse("%w", err)
 		}

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -90,11 +92,47 @@ func shell(ctx context.Context, args []string) int {
 	for _, command := range app.Commands {
 		command.OnUsageError = usageError
 	}
-	err := app.RunContext(ctx, args)
+	err := app.RunContext(ctx, optionsFirst(app.Commands, args))
 	if err != nil && err.Error() != "" {
 		fmt.Fprintf(os.Stderr, "nova-evac: %v\n", err)
 	}
 	return exitCode(err)
+}
+
+// optionsFirst puts a command's options before its arguments: people write them after a
+// host's name as well, where urfave/cli takes them for names.
+func optionsFirst(commands []*cli.Command, args []string) []string {
+	if len(args) < 3 || args[len(args)-1] == "--generate-bash-completion" {
+		return args
+	}
+	n := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.Name == args[1] })
+	if n < 0 {
+		return args
+	}
+	hasValue := map[string]bool{}
+	for _, flag := range commands[n].Flags {
+		_, is := flag.(*cli.BoolFlag)
+		for _, name := range flag.Names() {
+			hasValue[name] = !is
+		}
+	}
+	var options, names []string
+	for rest := args[2:]; len(rest) > 0; rest = rest[1:] {
+		switch first := rest[0]; {
+		case first == "--":
+			return slices.Concat(args[:2], options, rest[:1], names, rest[1:])
+		case !strings.HasPrefix(first, "-"):
+			names = append(names, first)
+		case hasValue[strings.TrimLeft(first, "-")] && len(rest) == 1:
+			return slices.Concat(args[:2], options, rest) // the parser says that it lacks its value
+		case hasValue[strings.TrimLeft(first, "-")]:
+			options = append(options, first, rest[1])
+			rest = rest[1:]
+		default:
+			options = append(options, first)
+		}
+	}
+	return slices.Concat(args[:2], options, names)
 }
 
 // exit is an error that knows its exit code.

@@ -181,6 +181,9 @@ func CheckHost(host string) error {
 	if host == "" || len(host) > 253 {
 		return fmt.Errorf("host name %q: it must have 1 to 253 characters", host)
 	}
+	if host[0] == '-' { // Pacemaker's tools, which are given it, would take it for an option
+		return fmt.Errorf("host name %q: it cannot begin with '-'", host)
+	}
 	for _, c := range host {
 		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-._", c)
 		if !ok {
