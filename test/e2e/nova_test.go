@@ -31,12 +31,21 @@ func TestClusterWithRealNova(t *testing.T) {
 	}
 	for _, s := range []struct {
 		name, host string
-		trouble    func(c *cluster, owner string)
+		trouble    func(c *cluster, host string)
 	}{
-		{"a host loses its power and its instances come back", "compute-1", nil},
-		{"the owner's controller loses power half-way", "compute-2", func(c *cluster, owner string) {
+		{"a host loses its power and its instances come back", "compute-1", func(*cluster, string) {}},
+		{"the owner's controller loses power half-way", "compute-2", func(c *cluster, host string) {
+			owner := c.owner(host, servers/4)
 			c.must(c.Kill(c.Context(), owner, "power"))
 			c.must(c.WaitFenced(c.Context(), owner))
+		}},
+		// It is powered on again at once, and there is no gate.
+		{"its nova-compute runs while instances have not left, which status names", "compute-3", func(c *cluster, host string) {
+			c.must(c.Knob("compute-4", "spawn_hang", "yes"))
+			c.until(host, 2*time.Minute, "to name the danger", func(h control.Host) bool {
+				return strings.Contains(h.WaitingFor, "DANGER: nova-compute of "+host+" runs")
+			})
+			c.must(c.Knob("compute-4", "spawn_hang", ""))
 		}},
 	} {
 		c.Run(s.name, func(t *testing.T) {
@@ -44,12 +53,8 @@ func TestClusterWithRealNova(t *testing.T) {
 			ids, err := c.Boot(c.Context(), servers, s.host)
 			c.must(err)
 			start := time.Now()
-			if s.trouble == nil {
-				c.must(c.Kill(c.Context(), s.host, "power"))
-			} else {
-				c.must(c.Kill(c.Context(), s.host, "crash"))
-				s.trouble(c, c.owner(s.host, servers/4))
-			}
+			c.must(c.Kill(c.Context(), s.host, "power"))
+			s.trouble(c, s.host)
 			h := c.evacuated(s.host)
 			// The earlier host's instances may have come here, and leave with the others.
 			if h.Done < servers || h.Failed+h.Skipped != 0 || h.Done != h.Total {
@@ -73,7 +78,7 @@ func TestClusterWithRealNova(t *testing.T) {
 func behindTheGate(c *cluster) {
 	const host = "compute-1"
 	for _, host := range computes {
-		c.admit(host)
+		c.back(host)
 	}
 	c.gated()
 	ids, err := c.Boot(c.Context(), 15, host)
@@ -145,7 +150,7 @@ var mixed = []struct {
 func mixedStates(c *cluster) {
 	const source, dest = "compute-3", "compute-2"
 	for _, host := range computes {
-		c.admit(host)
+		c.back(host)
 	}
 	api := c.nova()
 	ids, err := c.Boot(c.Context(), 30, source)
@@ -194,40 +199,22 @@ func mixedStates(c *cluster) {
 	}
 }
 
-// admit lets a host in that was evacuated: its nova-compute runs and has completed its
-// records, it is forced up and enabled.
-func (c *cluster) admit(host string) {
+// back waits until a host is let in, and does what its record asks an operator to do.
+func (c *cluster) back(host string) {
 	c.Helper()
-	api := c.nova()
-	c.must(lab.Wait(c.Context(), 2*time.Minute, host+" to be let in", func(context.Context) error {
-		s := c.novaService(host)
-		if s.Forced {
-			code := api.do(c, http.MethodPut, "/os-services/"+s.ID, `{"forced_down":false}`)
-			if code == http.StatusBadRequest {
-				// Its nova-compute was on again before its last instance had left: those records
-				// became done after it had completed the others, and wait for another start.
-				if err := c.ComputeKill(host); err != nil {
-					return err
-				}
-				if err := c.ComputeStart(host); err != nil {
-					return err
-				}
-			}
-			if code != http.StatusOK {
-				return fmt.Errorf("force up: %d", code)
-			}
+	ask := "nova-compute to be restarted on " + host
+	c.must(lab.Wait(c.Context(), 5*time.Minute, host+" to be let in", func(context.Context) error {
+		err := c.statusWithout(host + " ")
+		if err != nil && strings.Contains(err.Error(), ask) {
+			c.must(c.ComputeKill(host))
+			c.must(c.ComputeStart(host))
+			c.must(lab.Wait(c.Context(), time.Minute, "the record to go on", func(context.Context) error { return c.statusWithout(ask) }))
 		}
-		if s.Status != "enabled" {
-			api.do(c, http.MethodPut, "/os-services/"+s.ID, `{"status":"enabled"}`)
+		if s := c.novaService(host); err == nil && (s.Forced || s.Status != "enabled" || s.State != "up") {
+			err = fmt.Errorf("%+v", s)
 		}
-		if s.Forced || s.Status != "enabled" || s.State != "up" {
-			return fmt.Errorf("%+v", s)
-		}
-		return nil
+		return err
 	}))
-	// Its record is one of the past then; who admits a host by hand deletes it.
-	_, err := c.alive("cibadmin", "--delete", "--force", "--xpath", "//cluster_property_set[@id='nova-evac']/nvpair[@name='host-"+host+"']")
-	c.must(err)
 }
 
 // guests asks all hypervisors which guests they run.

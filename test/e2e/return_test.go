@@ -94,6 +94,8 @@ func returns(run func(name string, with map[string]int, test func(c *cluster))) 
 		c.once(10)
 	})
 
+	run("an operator has a host fenced, holds, resumes, forgets and admits, and maintenance mode is kept", map[string]int{"compute-1": 30, "compute-2": 8}, operates)
+
 	run("three of four compute hosts die at once: held, shown, and released", map[string]int{"compute-1": 10, "compute-2": 10, "compute-3": 10}, func(c *cluster) {
 		hosts := []string{"compute-1", "compute-2", "compute-3"}
 		// They stay off when they are fenced.
@@ -203,21 +205,85 @@ func returns(run func(name string, with map[string]int, test func(c *cluster))) 
 	})
 }
 
+// operates is what an operator does by hand.
+func operates(c *cluster) {
+	say := func(args ...string) string {
+		c.Helper()
+		out, err := c.alive(append([]string{"nova-evac"}, args...)...)
+		c.must(err)
+		return out
+	}
+	if out, err := c.Exec(c.Context(), "ctl1", "nova-evac", "host", "compute-2"); err == nil || !strings.Contains(err.Error(), "its nova-compute is up") {
+		c.Errorf("a host that runs is evacuated: %s, %v", out, err)
+	}
+	out := say("host", "--fence", "compute-2")
+	if !strings.Contains(out, "8 of 8") {
+		c.Errorf("fenced and evacuated: %s", out)
+	}
+	c.must(lab.Wait(c.Context(), time.Minute, "compute-2 to be powered on", func(context.Context) error {
+		if h := c.host("compute-2"); h.Power != "on" {
+			return fmt.Errorf("%+v", h)
+		}
+		return nil
+	}))
+	c.restart("compute-2") // it may have started before its last instance had left
+	say("admit", "--yes", "compute-2")
+	if h := c.host("compute-2"); !h.Up || h.Status != "enabled" || h.ForcedDown {
+		c.Errorf("admitted: %+v", h)
+	}
+
+	c.must(c.Kill(c.Context(), "compute-1", "power"))
+	c.owner("compute-1", 5)
+	say("hold", "compute-1", "--reason", "the storage is being looked at")
+	h := c.until("compute-1", time.Minute, "to be held", func(h control.Host) bool { return h.Phase == "held" && h.Owner == "" })
+	if !strings.Contains(h.WaitingFor, "the storage is being looked at") || h.Done == h.Total {
+		c.Errorf("held: %+v", h)
+	}
+	say("resume", "compute-1")
+	c.evacuated("compute-1")
+	say("forget", "--yes", "compute-1")
+	c.must(c.statusWithout("compute-1 "))
+	if h := c.host("compute-1"); !h.ForcedDown || h.Status != "disabled" || strings.HasPrefix(h.DisabledReason, "nova-evac gen=") {
+		c.Errorf("forgotten: %+v", h)
+	}
+	c.check(38)
+	c.once(38)
+
+	maintain := func(ctx context.Context, value string) {
+		_, err := c.Exec(ctx, "ctl1", "crm_attribute", "--name", "maintenance-mode", "--update", value)
+		c.must(err)
+	}
+	maintain(c.Context(), "true")
+	c.Cleanup(func() { maintain(context.Background(), "false") })
+	c.must(c.Kill(c.Context(), "compute-3", "power"))
+	say("host", "--i-have-powered-it-off", "--detach", "compute-3")
+	c.until("compute-3", time.Minute, "to be held", func(h control.Host) bool {
+		return h.Phase == "held" && strings.Contains(h.WaitingFor, "the cluster to leave its maintenance mode")
+	})
+	maintain(c.Context(), "false")
+	c.evacuated("compute-3")
+	c.check(38)
+}
+
 // letInAfterRestarts waits as letIn does, and restarts nova-compute when the record says so.
 func (c *cluster) letInAfterRestarts(host string) {
 	c.Helper()
 	c.must(lab.Wait(c.Context(), 4*time.Minute, host+" to be let in", func(context.Context) error {
 		err := c.statusWithout(host + " ")
 		if err != nil && strings.Contains(err.Error(), "nova-compute to be restarted on "+host) {
-			for _, action := range []string{"kill", "start"} {
-				if err := c.sim.ChangeHost(c.Context(), host, novasim.HostChange{Compute: action}); err != nil {
-					return err
-				}
-			}
+			c.restart(host)
 			c.must(lab.Wait(c.Context(), time.Minute, "the record to go on", func(context.Context) error {
 				return c.statusWithout("to be restarted on " + host)
 			}))
 		}
 		return err
 	}))
+}
+
+// restart restarts nova-compute of a host of the simulated cloud.
+func (c *cluster) restart(host string) {
+	c.Helper()
+	for _, action := range []string{"kill", "start"} {
+		c.must(c.sim.ChangeHost(c.Context(), host, novasim.HostChange{Compute: action}))
+	}
 }
