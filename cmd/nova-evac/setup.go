@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/pacemaker"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
 )
 
@@ -102,8 +102,8 @@ func connect(cfg config.Config, role string) (*nova.Client, error) {
 
 // clusterResource reads the parameters of the cluster's own nova-evacuate resource.
 func clusterResource(ctx context.Context) (map[string]string, error) {
-	out, err := exec.CommandContext(ctx, "cibadmin", "--query", "--local",
-		"--xpath", "//primitive[@type='nova-evacuate' or @type='NovaEvacuate']").Output()
+	out, _, err := pacemaker.Run(ctx, 0, "cibadmin", "--query", "--local",
+		"--xpath", "//primitive[@type='nova-evacuate' or @type='NovaEvacuate']")
 	if err != nil {
 		return nil, nil // no cluster, or no such resource: what is missing will be named
 	}

@@ -2,15 +2,14 @@ package cib
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/xml"
-	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/nova-evac/nova-evac/pkg/pacemaker"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -30,8 +29,7 @@ const (
 
 // Pacemaker keeps records in the CIB of the cluster that this node belongs to.
 type Pacemaker struct {
-	// Timeout bounds one call of cibadmin; 0 means 10 seconds. cibadmin's own
-	// bound is 30 seconds, longer than most that call us wait for us.
+	// Timeout bounds one call of cibadmin; 0 means pacemaker.Timeout.
 	Timeout time.Duration
 	// Interval is how often Subscribe looks; 0 means one second. A look is one run
 	// of cibadmin on the local copy, 8 ms.
@@ -149,38 +147,11 @@ func (p Pacemaker) Subscribe(ctx context.Context) <-chan Update {
 // did not come to one. Every failure is ErrUnavailable but for the two codes
 // that its callers know.
 func (p Pacemaker) run(ctx context.Context, args ...string) ([]byte, int, error) {
-	timeout := p.Timeout
-	if timeout == 0 {
-		timeout = 10 * time.Second
+	out, code, err := pacemaker.Run(ctx, p.Timeout, cmp.Or(p.Command, "cibadmin"), args...)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	name := p.Command
-	if name == "" {
-		name = "cibadmin"
-	}
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if err == nil {
-		return stdout.Bytes(), 0, nil
-	}
-	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return nil, -1, fmt.Errorf("%w: cibadmin did not answer within %v", ErrUnavailable, timeout)
-	case errors.As(err, &exit):
-		return nil, exit.ExitCode(), fmt.Errorf("%w: cibadmin: exit code %d: %s", ErrUnavailable, exit.ExitCode(), firstLine(stderr.String()))
-	}
-	return nil, -1, fmt.Errorf("%w: %w", ErrUnavailable, err)
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return line
+	return out, code, err
 }
 
 func escape(s string) string {

@@ -1,15 +1,14 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/pacemaker"
 )
 
 // ErrUnavailable: Pacemaker does not answer on this node.
@@ -21,7 +20,7 @@ const agentSuffix = ":nova-evacuate"
 
 // Pacemaker asks the cluster that this machine is a full member of.
 type Pacemaker struct {
-	// Timeout bounds one call of a tool; 0 means 10 seconds.
+	// Timeout bounds one call of a tool; 0 means pacemaker.Timeout.
 	Timeout time.Duration
 }
 
@@ -44,25 +43,11 @@ func (p Pacemaker) NodeName(ctx context.Context) (string, error) {
 }
 
 func (p Pacemaker) run(ctx context.Context, name string, args ...string) ([]byte, error) {
-	timeout := p.Timeout
-	if timeout == 0 {
-		timeout = 10 * time.Second
+	out, _, err := pacemaker.Run(ctx, p.Timeout, name, args...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("no answer within %v", timeout)
-		}
-		line, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
-		return nil, fmt.Errorf("%w: %s: %w %s", ErrUnavailable, name, err, line)
-	}
-	return stdout.Bytes(), nil
+	return out, nil
 }
 
 // monitor is the part of crm_mon's XML (xml/api/crm_mon-2.*.rng) that is needed.

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	agents "github.com/nova-evac/nova-evac/ocf"
 	"github.com/nova-evac/nova-evac/pkg/ocf"
+	"github.com/nova-evac/nova-evac/pkg/pacemaker"
 )
 
 // Attribute is the node attribute that the agent sets to open or closed. A location rule
@@ -119,9 +119,8 @@ func UpdateAttribute(ctx context.Context, value string) error {
 	if value != "" {
 		args = []string{"--name", Attribute, "--update", value, "--delay", "0"}
 	}
-	out, err := exec.CommandContext(ctx, "attrd_updater", args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("set the node attribute %s: %w: %s", Attribute, err, strings.TrimSpace(string(out)))
+	if _, _, err := pacemaker.Run(ctx, 0, "attrd_updater", args...); err != nil {
+		return fmt.Errorf("set the node attribute %s: %w", Attribute, err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/pacemaker"
 )
 
 // process is a supervisor's process. Its start time tells it from another one that
@@ -84,7 +85,7 @@ func (a *Agent) launch(cfg config.Config) (p process, exited <-chan struct{}, er
 		args = append(args, "--node", node)
 	}
 	cmd := exec.Command(a.Command[0], args...)
-	cmd.Env = a.childEnv()
+	cmd.Env = childEnv()
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -116,15 +117,13 @@ func (a *Agent) launch(cfg config.Config) (p process, exited <-chan struct{}, er
 	return p, done, nil
 }
 
-// childEnv is what Pacemaker's tools need of our environment, and nothing of what
-// holds the agent's parameters.
-func (a *Agent) childEnv() []string {
-	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"}
-	for _, kv := range os.Environ() {
-		for _, prefix := range []string{"PCMK_", "CIB_", "http_proxy=", "https_proxy=", "no_proxy=", "HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY="} {
-			if strings.HasPrefix(kv, prefix) {
-				env = append(env, kv)
-			}
+// childEnv is the supervisor's environment: it reaches Nova through the proxies that the
+// cluster's own environment names.
+func childEnv() []string {
+	env := append(pacemaker.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root")
+	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
+		if value := os.Getenv(name); value != "" {
+			env = append(env, name+"="+value)
 		}
 	}
 	return env

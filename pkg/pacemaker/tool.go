@@ -1,0 +1,63 @@
+// Package pacemaker runs Pacemaker's command line tools.
+package pacemaker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Timeout bounds a call of a tool where nothing else is said. Their own bounds are 30
+// seconds and more, longer than most that call us wait for us.
+const Timeout = 10 * time.Second
+
+// Run calls a tool and returns what it printed and its exit code, -1 where it did not come
+// to one. A failure is an error, with the first line of what the tool said. A timeout of 0
+// is Timeout.
+func Run(ctx context.Context, timeout time.Duration, name string, args ...string) (out []byte, code int, err error) {
+	if timeout == 0 {
+		timeout = Timeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = Environ()
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err = cmd.Run(); err == nil {
+		return stdout.Bytes(), 0, nil
+	}
+	code = -1
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("no answer within %v", timeout)
+	case errors.As(err, &exit):
+		code = exit.ExitCode()
+		line, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
+		err = fmt.Errorf("%w: %s", err, line)
+	}
+	return nil, code, fmt.Errorf("%s: %w", name, err)
+}
+
+// Environ is what of our environment Pacemaker's tools, and what else we start, are to
+// have: nothing in which a password can be, be it the shell's OS_PASSWORD or an agent's
+// OCF_RESKEY_password.
+func Environ() []string {
+	env := []string{"LC_ALL=C"}
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if name == "PATH" || name == "HOME" || strings.HasPrefix(name, "PCMK_") || strings.HasPrefix(name, "CIB_") {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
