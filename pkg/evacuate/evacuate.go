@@ -6,11 +6,13 @@
 package evacuate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -95,6 +97,7 @@ type Evacuation struct {
 	refused  bool
 	arrived  map[string]bool // instances that have left and are to be stopped
 	sentAt   map[string]time.Time
+	orphaned []string      // of whom a guest may be left where nobody looks, in words
 	typical  time.Duration // how long a rebuild takes, smoothed
 }
 
@@ -199,6 +202,7 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		Snapshot: snapshot, Attempts: e.attempts,
 	}
 	e.noteArrivals(s)
+	e.noteOrphans(s)
 	e.attempts = Learn(s, e.Policy)
 	e.retryOnNewCapacity(snapshot.Services)
 	s.Attempts = e.attempts
@@ -337,6 +341,24 @@ func (e *Evacuation) noteArrivals(s Situation) {
 	}
 }
 
+// noteOrphans finds the instances whose user has deleted them while they were rebuilt:
+// their records are gone with them. Nova finishes the guest all the same, which nobody
+// owns then until the destination's nova-compute reaps it, after half an hour by default
+// (seen on Nova 26.2, case J; nova/compute/manager.py, _cleanup_running_deleted_instances).
+func (e *Evacuation) noteOrphans(s Situation) {
+	listed, pasts := ids(s.Snapshot.Servers), records(s)
+	for _, i := range e.last.Instances {
+		a, sent := e.attempts[i.ID]
+		accepted := sent && !a.Pending && a.Err == "" && a.Answered.Before(s.Snapshot.Began)
+		if i.State != Rebuilding && !accepted || listed[i.ID] || len(pasts[i.ID].all) > 0 {
+			continue
+		}
+		what := fmt.Sprintf("%s was deleted while it was rebuilt: its guest may be left on %s until Nova reaps it", cmp.Or(i.Name, i.ID), cmp.Or(i.Dest, "its destination"))
+		e.orphaned = append(e.orphaned, what)
+		e.Log.WithField("instance", i.ID).Warn(what)
+	}
+}
+
 // stopArrivals stops them. One that Nova refuses to stop, or knows no more, is well.
 func (e *Evacuation) stopArrivals(ctx context.Context) error {
 	for _, id := range slices.Sorted(maps.Keys(e.arrived)) {
@@ -456,6 +478,9 @@ func (e *Evacuation) report(plan Plan) {
 		Failed: plan.Count(Failed), Skipped: plan.Count(Skipped),
 		InFlight: plan.Count(Sent, Rebuilding) + len(plan.Send),
 		Wait:     plan.Wait, Instances: plan.Instances,
+	}
+	if n := len(e.orphaned); n > 0 {
+		p.Wait = strings.TrimPrefix(fmt.Sprintf("%s; %d deleted meanwhile, %s", p.Wait, n, e.orphaned[0]), "; ")
 	}
 	// What failed and is being sent again has not stopped being failed.
 	for _, i := range plan.Instances {

@@ -391,6 +391,9 @@ func TestAnInstanceThatItsUserDeletesIsNotMissed(t *testing.T) {
 		if r := w.cloud.Report(); r.Running != 4 || len(r.Breaches) > 0 {
 			w.Errorf("%+v", r)
 		}
+		if wait := w.last.Wait; !strings.Contains(wait, "2 deleted meanwhile, vm-") || !strings.Contains(wait, "its guest may be left on ") {
+			w.Errorf("the guests that may be left are not named: %q", wait)
+		}
 	})
 }
 
