@@ -615,7 +615,7 @@ func (e *Evacuation) wait(ctx context.Context, pause time.Duration) bool {
 		case got := <-e.answers:
 			e.answered(got)
 		case <-timer.C:
-			return true
+			return ctx.Err() == nil
 		case <-ctx.Done():
 			return false
 		}
