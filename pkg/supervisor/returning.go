@@ -98,13 +98,18 @@ func (s *Supervisor) watchHosts(ctx context.Context) {
 }
 
 func (s *Supervisor) lookAfter(ctx context.Context, w *watch) error {
-	if err := s.expel(ctx); err != nil {
-		return err
+	if s.Only == nil {
+		if err := s.expel(ctx); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	records := slices.Clone(s.records)
 	s.mu.Unlock()
 	records = slices.DeleteFunc(records, func(r cib.Stored) bool {
+		if s.Only != nil && (!s.Only(r.Host) || !r.Unfinished()) {
+			return true // who works on some hosts only lets none in
+		}
 		return r.Err != nil || r.Unfinished() && (r.Hold != record.HeldByGuard || r.Owner != "")
 	})
 	if len(records) == 0 {

@@ -261,6 +261,23 @@ func TestAClusterInMaintenanceModeBeginsNothing(t *testing.T) {
 	})
 }
 
+func TestAShellThatWorksItselfGoesOnToo(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.only = func(host string) bool { return host == "compute-1" }
+		w.members.set(func(v *cluster.View) { v.Maintenance = true })
+		w.start("ctl1")
+		w.fence()
+		w.until("held", func(r record.Record) bool { return r.Hold == record.HeldByGuard })
+		w.members.set(func(v *cluster.View) { v.Maintenance = false })
+		w.evacuated(5)
+		w.power()
+		time.Sleep(time.Hour)
+		if r := w.record(); r.Phase != record.Evacuated {
+			w.Errorf("it lets the host in, which is the supervisors' work: %s", r.Encode())
+		}
+	})
+}
+
 // ---- the operator
 
 func (w *world) operator() supervisor.Operator {

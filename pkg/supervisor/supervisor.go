@@ -110,11 +110,11 @@ func New(o Options) *Supervisor {
 // its claims and returns nil.
 func (s *Supervisor) Run(ctx context.Context) error {
 	s.Log.Infof("supervisor of %s has started", s.Owner)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { s.watchHosts(ctx) })
 	if s.Only == nil {
-		var watching sync.WaitGroup
 		watching.Go(func() { s.watchWitnesses(ctx) })
-		watching.Go(func() { s.watchHosts(ctx) })
-		defer watching.Wait()
 	}
 	for {
 		pause := s.round(ctx)

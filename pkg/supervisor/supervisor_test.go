@@ -33,6 +33,7 @@ type world struct {
 
 	guard    supervisor.Guard
 	manual   bool
+	only     func(host string) bool
 	fencings []cluster.Fencing // the cluster's history
 	log      *logtest.Hook     // of the supervisor that was started last
 }
@@ -198,7 +199,7 @@ func (w *world) start(node string) *process {
 	policy := evacuate.DefaultPolicy
 	policy.MaxInFlight = 4
 	p.Supervisor = supervisor.New(supervisor.Options{Owner: node, Records: mortalRecords{w.records, p}, Members: w.members,
-		Nova: mortalNova{novasim.Direct{Cloud: w.cloud}, p}, Policy: policy, Now: time.Now, Guard: w.guard, ManualReturn: w.manual,
+		Nova: mortalNova{novasim.Direct{Cloud: w.cloud}, p}, Policy: policy, Now: time.Now, Guard: w.guard, ManualReturn: w.manual, Only: w.only,
 		Fencings: func(context.Context) ([]cluster.Fencing, error) { return w.fencings, nil }, Log: logrus.NewEntry(logger)})
 	w.members.set(func(v *cluster.View) { v.Supervisors[node] = true })
 	ctx, cancel := context.WithCancel(context.Background())
