@@ -315,7 +315,7 @@ func Decide(s Situation, p Policy) Plan {
 		for n, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
 				own := pasts[i.ID].own
-				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: elsewhere(own, plan, s), Again: servers[n].VMState == "error" && len(own) > 0, Reset: i.Reset})
+				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: destination(servers[n], own, plan, s), Again: servers[n].VMState == "error" && len(own) > 0, Reset: i.Reset})
 				busy++
 			}
 		}
@@ -332,6 +332,29 @@ func find(services []nova.Service, host string) (nova.Service, bool) {
 		}
 	}
 	return nova.Service{}, false
+}
+
+// destination names where an instance is to be sent, and nothing where the choice is the
+// scheduler's. Whose evacuation was under way on a host until an operator said that it is
+// stuck may have a guest there, which nobody in Nova knows of: the destination's end of it
+// is lost when the cell's database is away for that moment. Sent elsewhere, it would run
+// twice; sent there again, the hypervisor finds the guest.
+func destination(server nova.Server, own []nova.Migration, plan Plan, s Situation) string {
+	if len(own) == 0 {
+		return ""
+	}
+	last := own[0]
+	guest := last.Open() && last.Status != "accepted" || hasGuest(server)
+	if svc, known := find(s.Snapshot.Services, last.Dest); guest && known && svc.Up && svc.Enabled {
+		return last.Dest
+	}
+	return elsewhere(own, plan, s)
+}
+
+// hasGuest answers whether an instance's last rebuild failed because its hypervisor has a
+// guest of it already (nova/exception.py, InstanceExists).
+func hasGuest(server nova.Server) bool {
+	return strings.HasSuffix(strings.TrimSuffix(server.Fault, "."), "already exists")
 }
 
 // elsewhere names another destination for an instance whose last rebuild failed on
@@ -517,6 +540,9 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 		failure = cmp.Or(server.Fault, "its evacuation ended as "+last.Status)
 		if last.Dest != "" {
 			failure += " (on " + last.Dest + ")"
+			if hasGuest(server) {
+				failure += ": destroy that guest, and it is evacuated"
+			}
 		}
 	} else if len(past.own) > 0 {
 		failure = cmp.Or(lost(past.own[0], s, services), failure)
@@ -849,7 +875,7 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 		}
 	}
 	if took := s.Now.Add(s.Skew).Sub(oldest.Began); !oldest.Began.IsZero() && took > longRebuild {
-		do := fmt.Sprintf("if nova-compute of %s was restarted since, it is stuck, and 'openstack server set --state error %s' has it sent again",
+		do := fmt.Sprintf("if nova-compute of %s was restarted since, or Nova's database was away, it is stuck, and 'openstack server set --state error %s' has it sent again",
 			cmp.Or(oldest.Dest, "its destination"), oldest.ID)
 		if dest, known := find(s.Snapshot.Services, oldest.Dest); known && !dest.Up {
 			do = fmt.Sprintf("nova-compute of %s, which has it, does not run: start it, or have the host fenced", dest.Host)

@@ -229,14 +229,14 @@ func TestDecide(t *testing.T) {
 			want: "a:waiting b:rebuilding", send: "a",
 		},
 		{
-			name: "a rebuild that its operator has reset is sent again",
+			name: "a rebuild that its operator has reset is sent again, to the same host",
 			s: at(func(s *Situation) {
 				a := server("a")
 				a.VMState = "error"
 				s.Snapshot.Servers = []nova.Server{a}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
 			}),
-			want: "a:waiting", send: "a",
+			want: "a:waiting", send: "ad1",
 		},
 		{
 			name: "a rebuild that takes long is named, with what to do if it is stuck",
@@ -247,7 +247,7 @@ func TestDecide(t *testing.T) {
 				s.Snapshot.Evacuations[1].Created = t0.Add(time.Hour)
 			}),
 			want: "a:rebuilding b:rebuilding",
-			wait: "vm-a for 2h0m0s: if nova-compute of d1 was restarted since, it is stuck, and 'openstack server set --state error a'",
+			wait: "vm-a for 2h0m0s: if nova-compute of d1 was restarted since, or Nova's database was away, it is stuck, and 'openstack server set --state error a'",
 		},
 		{
 			name: "a destination that took it after it was fenced is alive again, and works on it",
@@ -334,6 +334,18 @@ func TestDecide(t *testing.T) {
 				s.Snapshot.Headed = map[string][]string{"a": {"src"}}
 			}),
 			want: "a:rebuilding",
+		},
+		{
+			name: "what an operator says is stuck on a host goes there again, where its guest may be",
+			s: at(func(s *Situation) {
+				stuck, exists, dead := server("a"), server("b"), server("c")
+				stuck.VMState, exists.VMState, dead.VMState = "error", "error", "error"
+				exists.Fault = "Instance vm-b already exists."
+				died(s, "d2")
+				s.Snapshot.Servers = []nova.Server{stuck, exists, dead}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1"), evacuation(2, "b", "failed", "d1"), evacuation(3, "c", "pre-migrating", "d2")}
+			}),
+			want: "a:waiting b:waiting c:waiting", send: "ad1 bd1",
 		},
 		{
 			name: "its source's start hides when an instance came, the events do not",
