@@ -81,6 +81,18 @@ func simulateScheduling(t *testing.T, n int, scheduling time.Duration, test func
 	})
 }
 
+// listen keeps what the evacuation waits for whenever it has a text in it.
+func (w *world) listen(text string) *string {
+	seen, report := new(string), w.evac.Report
+	w.evac.Report = func(p evacuate.Progress) int {
+		if strings.Contains(p.Wait, text) {
+			*seen = p.Wait
+		}
+		return report(p)
+	}
+	return seen
+}
+
 // reported is what the evacuation last said, while it runs.
 func (w *world) reported() evacuate.Progress {
 	w.mu.Lock()
@@ -272,18 +284,11 @@ func TestARebuildThatFailsOnOneDestinationWorksOnAnother(t *testing.T) {
 	simulate(t, 6, func(w *world) {
 		broken := "Build of instance aborted: no space left on device"
 		w.change("d2", novasim.HostChange{Fail: &broken})
-		seen := ""
-		report := w.evac.Report
-		w.evac.Report = func(p evacuate.Progress) int {
-			if strings.Contains(p.Wait, broken) {
-				seen = p.Wait
-			}
-			return report(p)
-		}
+		seen := w.listen(broken)
 		w.run(nil)
 		w.unharmed(6, 20)
-		if !strings.Contains(seen, "(on d2)") {
-			w.Errorf("nobody was told why, and where: %q", seen)
+		if !strings.Contains(*seen, "(on d2)") {
+			w.Errorf("nobody was told why, and where: %q", *seen)
 		}
 	})
 }
@@ -291,21 +296,14 @@ func TestARebuildThatFailsOnOneDestinationWorksOnAnother(t *testing.T) {
 func TestWhatAFrozenSchedulerNeverAnsweredIsSentAgain(t *testing.T) {
 	simulate(t, 6, func(w *world) {
 		w.must(w.cloud.ChangeControllers(novasim.ControllerChange{Scheduler: "freeze"}))
-		seen := ""
-		report := w.evac.Report
-		w.evac.Report = func(p evacuate.Progress) int {
-			if strings.Contains(p.Wait, "MessagingTimeout") {
-				seen = p.Wait
-			}
-			return report(p)
-		}
+		seen := w.listen("MessagingTimeout")
 		w.run(func() {
 			time.Sleep(90 * time.Second)
 			w.must(w.cloud.ChangeControllers(novasim.ControllerChange{Scheduler: "thaw"}))
 		})
 		w.unharmed(6, 3)
-		if !strings.Contains(seen, "failed, vm-") {
-			w.Errorf("nobody was told why: %q", seen)
+		if !strings.Contains(*seen, "failed, vm-") {
+			w.Errorf("nobody was told why: %q", *seen)
 		}
 	})
 }

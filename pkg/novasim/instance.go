@@ -235,25 +235,25 @@ func (c *Cloud) migrate(i *instance, target string) *refusal {
 
 // leave has an instance's host give it up, and then something done.
 func (c *Cloud) leave(i *instance, task string, then func()) *refusal {
-	h := c.host(i.host)
-	if h == nil {
-		return refuse(409, "Instance %s is not ready", i.id)
-	}
-	i.taskState, i.updated = task, c.now
-	h.cast(func() {
-		if i.deleted || i.host != h.name || i.taskState != task {
-			return
-		}
+	return c.onHost(i, task, func(h *host) {
 		delete(h.guests, i.id)
 		delete(h.disks, i.id)
 		delete(h.allocated, i.id)
-		i.taskState, i.updated = "", c.now
 		then()
 	})
-	return nil
 }
 
 func (c *Cloud) turn(i *instance, task, vmState string) *refusal {
+	return c.onHost(i, task, func(h *host) {
+		i.vmState = vmState
+		if vmState == "active" && h.disks[i.id] {
+			h.guests[i.id] = true
+		}
+	})
+}
+
+// onHost has an instance's host do a task, when it is there.
+func (c *Cloud) onHost(i *instance, task string, do func(h *host)) *refusal {
 	h := c.host(i.host)
 	if h == nil {
 		return refuse(409, "Instance %s is not ready", i.id)
@@ -263,10 +263,8 @@ func (c *Cloud) turn(i *instance, task, vmState string) *refusal {
 		if i.deleted || i.host != h.name || i.taskState != task {
 			return
 		}
-		i.vmState, i.taskState, i.updated = vmState, "", c.now
-		if vmState == "active" && h.disks[i.id] {
-			h.guests[i.id] = true
-		}
+		i.taskState, i.updated = "", c.now
+		do(h)
 	})
 	return nil
 }
