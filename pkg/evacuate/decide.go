@@ -315,7 +315,7 @@ func Decide(s Situation, p Policy) Plan {
 		for n, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {
 				own := pasts[i.ID].own
-				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: destination(servers[n], own, plan, s), Again: servers[n].VMState == "error" && len(own) > 0, Reset: i.Reset})
+				plan.Send = append(plan.Send, Send{ID: i.ID, Dest: destination(servers[n], pasts[i.ID], plan, s), Again: servers[n].VMState == "error" && len(own) > 0, Reset: i.Reset})
 				busy++
 			}
 		}
@@ -339,16 +339,18 @@ func find(services []nova.Service, host string) (nova.Service, bool) {
 // stuck may have a guest there, which nobody in Nova knows of: the destination's end of it
 // is lost when the cell's database is away for that moment. Sent elsewhere, it would run
 // twice; sent there again, the hypervisor finds the guest.
-func destination(server nova.Server, own []nova.Migration, plan Plan, s Situation) string {
-	if len(own) == 0 {
-		return ""
+func destination(server nova.Server, past past, plan Plan, s Situation) string {
+	var last nova.Migration // of this generation or an earlier one
+	for _, m := range past.all {
+		if m.Source == s.Host && m.ID > last.ID {
+			last = m
+		}
 	}
-	last := own[0]
-	guest := last.Open() && last.Status != "accepted" || hasGuest(server)
-	if svc, known := find(s.Snapshot.Services, last.Dest); guest && known && svc.Up && svc.Enabled {
+	stuck := server.VMState == "error" && (last.Status == "pre-migrating" || last.Status == "completed" && len(past.own) > 0)
+	if svc, known := find(s.Snapshot.Services, last.Dest); (stuck || hasGuest(server)) && known && svc.Up && svc.Enabled {
 		return last.Dest
 	}
-	return elsewhere(own, plan, s)
+	return elsewhere(past.own, plan, s)
 }
 
 // hasGuest answers whether an instance's last rebuild failed because its hypervisor has a
