@@ -340,17 +340,25 @@ func find(services []nova.Service, host string) (nova.Service, bool) {
 // is lost when the cell's database is away for that moment. Sent elsewhere, it would run
 // twice; sent there again, the hypervisor finds the guest.
 func destination(server nova.Server, past past, plan Plan, s Situation) string {
-	var last nova.Migration // of this generation or an earlier one
+	if svc, known := find(s.Snapshot.Services, stuckOn(server, past, s)); known && svc.Up && svc.Enabled {
+		return svc.Host
+	}
+	return elsewhere(past.own, plan, s)
+}
+
+// stuckOn names the host on which an instance may have a guest that Nova does not know of.
+// The evacuation may be one of an earlier generation.
+func stuckOn(server nova.Server, past past, s Situation) string {
+	var last nova.Migration
 	for _, m := range past.all {
 		if m.Source == s.Host && m.ID > last.ID {
 			last = m
 		}
 	}
-	stuck := server.VMState == "error" && (last.Status == "pre-migrating" || last.Status == "completed" && len(past.own) > 0)
-	if svc, known := find(s.Snapshot.Services, last.Dest); (stuck || hasGuest(server)) && known && svc.Up && svc.Enabled {
+	if hasGuest(server) || server.VMState == "error" && (last.Status == "pre-migrating" || last.Status == "completed" && len(past.own) > 0) {
 		return last.Dest
 	}
-	return elsewhere(past.own, plan, s)
+	return ""
 }
 
 // hasGuest answers whether an instance's last rebuild failed because its hypervisor has a
@@ -548,6 +556,9 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 		}
 	} else if len(past.own) > 0 {
 		failure = cmp.Or(lost(past.own[0], s, services), failure)
+	}
+	if on := stuckOn(server, past, s); on != "" {
+		failure = cmp.Or(failure, "it was set to error while it was rebuilt on "+on)
 	}
 	if s.Now.Before(a.NotBefore) {
 		return is(Failed, cmp.Or(failure, "its evacuation came to nothing"))
