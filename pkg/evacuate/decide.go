@@ -346,19 +346,22 @@ func destination(server nova.Server, past past, plan Plan, s Situation) string {
 	return elsewhere(past.own, plan, s)
 }
 
-// stuckOn names the host on which an instance may have a guest that Nova does not know of.
-// The evacuation may be one of an earlier generation.
+// stuckOn names the host on which an instance may have a guest that Nova does not know of:
+// where it was rebuilt last, by a record that does not say how that ended. It may be one of
+// an earlier generation, and, for records cross, an older one than one that is accepted.
 func stuckOn(server nova.Server, past past, s Situation) string {
+	exists := hasGuest(server)
+	if !exists && server.VMState != "error" {
+		return ""
+	}
 	var last nova.Migration
 	for _, m := range past.all {
-		if m.Source == s.Host && m.ID > last.ID {
+		may := m.Status == "pre-migrating" || m.Status == "completed" && len(past.own) > 0 || m.Status == "failed" && exists
+		if m.Source == s.Host && m.Dest != "" && may && (last.ID == 0 || m.Updated.After(last.Updated)) {
 			last = m
 		}
 	}
-	if hasGuest(server) || server.VMState == "error" && (last.Status == "pre-migrating" || last.Status == "completed" && len(past.own) > 0) {
-		return last.Dest
-	}
-	return ""
+	return last.Dest
 }
 
 // hasGuest answers whether an instance's last rebuild failed because its hypervisor has a
