@@ -154,7 +154,7 @@ func cluster(ctx context.Context) error {
 		return err
 	}
 	defer os.Remove(config.Name())
-	if _, err := config.WriteString(lab.Example(string(example))); err != nil {
+	if _, err := config.WriteString(lab.Example(string(example), 3)); err != nil {
 		return err
 	}
 	l, err := lab.Up(ctx, lab.Options{Config: config.Name()})

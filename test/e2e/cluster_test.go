@@ -20,25 +20,25 @@ import (
 	"github.com/nova-evac/nova-evac/test/e2e/lab"
 )
 
-// exampleForLab is the example that we ship, as the lab can load it, in a file.
-func exampleForLab(t *testing.T) string {
+// exampleForLab is the example that we ship, as a lab can load it, in a file.
+func exampleForLab(t *testing.T, remotes int) string {
 	t.Helper()
 	data, err := os.ReadFile("../../crm-examples/nova-evac.crm")
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "example.crm")
-	if err := os.WriteFile(path, []byte(lab.Example(string(data))), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(lab.Example(string(data), remotes)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
 // up brings a lab up with the example's configuration, for the time of the test.
-func up(t *testing.T, cloud string) *cluster {
+func up(t *testing.T, cloud string, remotes int) *cluster {
 	t.Helper()
 	lab.Need(t)
-	l, err := lab.Up(t.Context(), lab.Options{Cloud: cloud, Config: exampleForLab(t)})
+	l, err := lab.Up(t.Context(), lab.Options{Cloud: cloud, Remotes: remotes, Config: exampleForLab(t, remotes)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func (c *cluster) dc() string {
 const instances = 60
 
 func TestClusterWithSimulatedCloud(t *testing.T) {
-	c := up(t, lab.Novasim)
+	c := up(t, lab.Novasim, 3)
 	one := map[string]int{"compute-1": instances}
 	run := func(name string, with map[string]int, test func(c *cluster)) {
 		c.Run(name, func(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 var computes = []string{"compute-1", "compute-2", "compute-3", "compute-4"}
 
 func TestClusterWithRealNova(t *testing.T) {
-	c := up(t, lab.Nova)
+	c := up(t, lab.Nova, 3)
 	c.Run("it behaves as the conformance suite says", func(t *testing.T) {
 		conformance.Run(t, conformance.Cloud{Keystone: c.CloudURL() + "/v3", User: lab.User, Password: lab.Password, Project: lab.Project, HTTP: c.HTTP(),
 			Boot: c.Boot, Group: c.Group, Kill: c.ComputeKill, Start: c.ComputeStart, Stop: c.ComputeStop, Freeze: c.Freeze, Thaw: c.Thaw, Knob: c.Knob, Guests: c.Guests})

@@ -40,7 +40,7 @@ func TestSoak(t *testing.T) {
 		seed = uint64(time.Now().Unix())
 	}
 	t.Logf("seed %d", seed)
-	s := &soak{cluster: up(t, lab.Nova), random: rand.New(rand.NewPCG(seed, 0)), down: map[string]time.Time{}, faults: map[string]int{}}
+	s := &soak{cluster: up(t, lab.Nova, 3), random: rand.New(rand.NewPCG(seed, 0)), down: map[string]time.Time{}, faults: map[string]int{}}
 	s.gated()
 	for _, host := range computes {
 		s.must(s.Knob(host, "spawn_delay", "2"))

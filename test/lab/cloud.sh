@@ -9,8 +9,9 @@ case $(cloud) in
 novasim)
     pid_kill "$DIR/novasim.pid" || die "novasim does not end"
     rm -f "$DIR/novasim.url"
+    remotes=$(nodes | grep -c ^compute-)
     detached "$DIR/novasim.log" nsenter --net="/run/netns/$CLOUD_NS" "$DIR/novasim" --listen "$CLOUD_IP:5000" \
-        --hosts compute-1,compute-2,compute-3,compute-4 --ready-file "$DIR/novasim.url" "$@"
+        --hosts "$(seq -s, -f compute-%.0f $((remotes + 1)))" --ready-file "$DIR/novasim.url" "$@"
     pid_save "$DIR/novasim.pid" "$LAST"
     for ((i=0;i<100;i++)); do [ -s "$DIR/novasim.url" ] && break; pid_alive "$DIR/novasim.pid" || break; sleep 0.1; done
     [ -s "$DIR/novasim.url" ] || { tail -5 "$DIR/novasim.log" >&2; die "novasim did not come up in 10 s"; }

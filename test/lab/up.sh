@@ -1,16 +1,17 @@
 #!/bin/bash
-# up.sh [--cloud novasim|nova|none] [--config FILE] [--owner PID] - bring up three
-# controllers ctl1..3, three remote nodes compute-1..3 and, at NET.250, a cloud that
-# the nodes can reach. FILE is a crmsh configuration to load (see load.sh). With
+# up.sh [--cloud novasim|nova|none] [--config FILE] [--remotes N] [--owner PID] - bring up
+# three controllers ctl1..3, N (three) remote nodes compute-1.. and, at NET.250, a cloud
+# that the nodes can reach. FILE is a crmsh configuration to load (see load.sh). With
 # --owner the lab goes down by itself when that process ends. A lab of the same name
 # still up is taken down. NOVASIM_ARGS: more arguments for novasim.
 . "$(dirname "$0")/cluster/lib.sh"
-n=$CTLS r=$REMOTES cloud=novasim config= owner=
+n=$CTLS remotes=3 cloud=novasim config= owner=
 while [ $# -gt 0 ]; do case $1 in
-    --cloud|--config|--owner) [ $# -ge 2 ] || die "$1 needs a value"; declare "${1#--}=$2"; shift 2;;
+    --cloud|--config|--remotes|--owner) [ $# -ge 2 ] || die "$1 needs a value"; declare "${1#--}=$2"; shift 2;;
     *) sed -n '2,6s/^# //p' "$0" >&2; exit 2;;
 esac; done
 case $cloud in novasim|nova|none) ;; *) die "--cloud $cloud: it can be novasim, nova or none";; esac
+[[ $remotes =~ ^[1-9]$ ]] && { [ "$cloud" != nova ] || [ "$remotes" = 3 ]; } || die "--remotes $remotes: it can be 1 to 9, and with the real Nova 3"
 [ "$(id -u)" = 0 ] || die "must be root"
 [ -x "$ROOT/bin/nova-evac" ] || die "bin/nova-evac is missing: make build"
 [ "$cloud" != novasim ] || [ -x "$ROOT/bin/novasim" ] || die "bin/novasim is missing: make build"
@@ -51,7 +52,7 @@ for a in nova-evacuate nova-evac-gate; do ln -s /usr/sbin/nova-evac "$DIR/agents
 
 { echo "127.0.0.1 localhost"; echo "$BMC_IP bmc"; echo "$CLOUD_IP cloud"
   for ((i=1;i<=n;i++)); do echo "$NET.$((10+i)) ctl$i"; done
-  for ((i=1;i<=r;i++)); do echo "$NET.$((100+i)) compute-$i"; done; } >"$DIR/hosts"
+  for ((i=1;i<=remotes;i++)); do echo "$NET.$((100+i)) compute-$i"; done; } >"$DIR/hosts"
 
 nodelist=; for ((i=1;i<=n;i++)); do nodelist+="  node {
     name: ctl$i
@@ -104,7 +105,7 @@ C
       </cluster_property_set></crm_config>|' >"$f"
     chown hacluster:haclient "$f"; chmod 600 "$f"
 done
-for ((i=1;i<=r;i++)); do node_define compute-$i "$NET.$((100+i))" remote; done
+for ((i=1;i<=remotes;i++)); do node_define compute-$i "$NET.$((100+i))" remote; done
 
 # fake BMC: listens in the hub, powers nodes off/on for the fence agents
 detached "$DIR/bmc.log" nsenter --net="/run/netns/$HUB" \

@@ -53,6 +53,8 @@ const (
 type Options struct {
 	Cloud  string // Novasim if empty
 	Config string // path of a crmsh configuration to load; @NET@ and @AUTH_URL@ in it are replaced
+	// Remotes is how many remote nodes there are, 3 if 0. The cloud has one compute host more.
+	Remotes int
 }
 
 // Lab is a lab that is up.
@@ -87,6 +89,9 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 			return nil, err
 		}
 		args = append(args, "--config", config)
+	}
+	if o.Remotes != 0 {
+		args = append(args, "--remotes", strconv.Itoa(o.Remotes))
 	}
 	if _, err := l.run(ctx, upTimeout, unix.SIGTERM, "up.sh", args...); err != nil {
 		return nil, err

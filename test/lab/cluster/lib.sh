@@ -13,7 +13,7 @@ CACHE=${NOVA_EVAC_CACHE:-/var/cache/nova-evac-lab}
 BMC_IP=$NET.254 BMC_PORT=6230
 CLOUD_IP=$NET.250                           # where the cloud answers, simulated or real
 HUB=$LAB-hub CLOUD_NS=$LAB-cloud
-CTLS=3 REMOTES=3
+CTLS=3
 [[ $LAB =~ ^[a-zA-Z0-9][a-zA-Z0-9_]{0,11}$ ]] || { echo "NOVA_EVAC_LAB=$LAB: letters, digits and _, 12 at most" >&2; exit 2; }
 [[ $NET =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || { echo "NOVA_EVAC_NET=$NET: three numbers, as in 10.77.0" >&2; exit 2; }
 
