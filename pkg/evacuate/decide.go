@@ -537,7 +537,9 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 				i.Dest, i.Began = m.Dest, m.Created
 			}
 		}
-		i.Dest = cmp.Or(i.Dest, headedFor(server.ID, s))
+		if to := headedFor(server.ID, s); i.Dest == "" && !leftOver(to, i.Began, services) {
+			i.Dest = to
+		}
 		return is(Rebuilding, why)
 	}
 	if tried && !past.shows(a) && s.Now.Before(a.UnknownUntil) {
@@ -769,17 +771,14 @@ func dead(host string, services map[string]nova.Service) bool {
 // headedForDead answers whether placement has set aside room for an evacuation only
 // on hosts that are dead, apart from the source itself.
 //
-// An instance that was evacuated before still holds room on the host that it came
-// from, until that one's nova-compute runs again: hosts that were dead already when
-// the evacuation was accepted cannot be its destination. And the scheduler is given
-// its time to choose.
+// The scheduler is given its time to choose.
 func headedForDead(m nova.Migration, s Situation, services map[string]nova.Service) bool {
 	if queued(m, s) {
 		return false
 	}
 	others := 0
 	for _, host := range s.Snapshot.Headed[m.Instance] {
-		if host == s.Host || dead(host, services) && services[host].Updated.Before(m.Created.Add(-heartbeatLife)) {
+		if host == s.Host || leftOver(host, m.Created, services) {
 			continue
 		}
 		if !dead(host, services) {
@@ -788,6 +787,13 @@ func headedForDead(m nova.Migration, s Situation, services map[string]nova.Servi
 		others++
 	}
 	return others > 0
+}
+
+// leftOver answers whether room on a host is that of an earlier evacuation than the one
+// that was accepted at a time: until nova-compute of the host that it came from runs
+// again, an instance holds room there, and who was dead already cannot be a destination.
+func leftOver(host string, accepted time.Time, services map[string]nova.Service) bool {
+	return dead(host, services) && services[host].Updated.Before(accepted.Add(-heartbeatLife))
 }
 
 // undecided answers whether a record of the instance is open and names no
@@ -893,7 +899,7 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 	if took := s.Now.Add(s.Skew).Sub(oldest.Began); !oldest.Began.IsZero() && took > longRebuild {
 		do := fmt.Sprintf("if nova-compute of %s was restarted since, or Nova's database was away, it is stuck, and 'openstack server set --state error %s' has it sent again",
 			cmp.Or(oldest.Dest, "its destination"), oldest.ID)
-		if dest, known := find(s.Snapshot.Services, oldest.Dest); known && !dest.Up {
+		if dest, known := find(s.Snapshot.Services, oldest.Dest); known && !dest.Up && !dest.ForcedDown {
 			do = fmt.Sprintf("nova-compute of %s, which has it, does not run: start it, or have the host fenced", dest.Host)
 		}
 		parts = append(parts, fmt.Sprintf("%s for %s: %s", cmp.Or(oldest.Name, oldest.ID), took.Round(time.Minute), do))

@@ -307,12 +307,14 @@ func TestDecide(t *testing.T) {
 			name: "room on a host that was dead long before is left over from an earlier evacuation",
 			s: at(func(s *Situation) {
 				died(s, "d1")
+				s.Now = t0.Add(time.Hour)
 				s.Snapshot.Services[1].Updated = t0.Add(-time.Hour)
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "")}
 				s.Snapshot.Headed = map[string][]string{"a": {"src", "d1"}}
 			}),
 			want: "a:rebuilding",
+			wait: "vm-a for 1h0m0s: if nova-compute of its destination was restarted since, or Nova's database was away, it is stuck, and 'openstack server set --state error a'",
 		},
 		{
 			name: "room on a dead host alone says nothing as long as that may come back and take it",
