@@ -281,7 +281,7 @@ func Decide(s Situation, p Policy) Plan {
 		if i.State == Waiting && len(past.own) == 0 {
 			fresh = append(fresh, len(plan.Instances))
 		}
-		trace := toTrace(past, i, s)
+		trace := toTrace(server, past, i, s)
 		plan.Trace = append(plan.Trace, trace...)
 		if i.State == Rebuilding && undecided(past, s) && (len(trace) > 0 || asksWhere(s, services)) {
 			plan.Ask = append(plan.Ask, i.ID)
@@ -340,28 +340,35 @@ func find(services []nova.Service, host string) (nova.Service, bool) {
 // is lost when the cell's database is away for that moment. Sent elsewhere, it would run
 // twice; sent there again, the hypervisor finds the guest.
 func destination(server nova.Server, past past, plan Plan, s Situation) string {
-	if svc, known := find(s.Snapshot.Services, stuckOn(server, past, s)); known && svc.Up && svc.Enabled {
+	if svc, known := find(s.Snapshot.Services, stuckOn(server, past, s).Dest); known && usable(svc) {
 		return svc.Host
 	}
 	return elsewhere(past.own, plan, s)
 }
 
-// stuckOn names the host on which an instance may have a guest that Nova does not know of:
-// where it was rebuilt last, by a record that does not say how that ended. It may be one of
+// usable answers whether the scheduler gives instances to a host.
+func usable(svc nova.Service) bool { return svc.Up && svc.Enabled }
+
+// stuckOn is the evacuation on whose destination an instance may have a guest that Nova does
+// not know of: the last one whose record does not say how it ended. It may be one of
 // an earlier generation, and, for records cross, an older one than one that is accepted.
-func stuckOn(server nova.Server, past past, s Situation) string {
+func stuckOn(server nova.Server, past past, s Situation) nova.Migration {
 	exists := hasGuest(server)
-	if !exists && server.VMState != "error" {
-		return ""
-	}
 	var last nova.Migration
+	if !exists && server.VMState != "error" {
+		return last
+	}
 	for _, m := range past.all {
-		may := m.Status == "pre-migrating" || m.Status == "completed" && len(past.own) > 0 || m.Status == "failed" && exists
+		may := m.Status == "pre-migrating" || m.Status == "failed" && exists
+		if course := s.Snapshot.Courses[m.ID]; m.Status == "completed" {
+			// Its source's nova-compute was started, whatever had become of the evacuation.
+			may = course.Ended.IsZero() && !course.Failed && (len(past.own) > 0 || !course.Taken.IsZero())
+		}
 		if m.Source == s.Host && m.Dest != "" && may && (last.ID == 0 || m.Updated.After(last.Updated)) {
 			last = m
 		}
 	}
-	return last.Dest
+	return last
 }
 
 // hasGuest answers whether an instance's last rebuild failed because its hypervisor has a
@@ -393,7 +400,7 @@ func elsewhere(history []nova.Migration, plan Plan, s Situation) string {
 	}
 	best := ""
 	for _, svc := range s.Snapshot.Services {
-		if svc.Up && svc.Enabled && svc.Host != s.Host && !tried[svc.Host] && (best == "" || load[svc.Host] < load[best]) {
+		if usable(svc) && svc.Host != s.Host && !tried[svc.Host] && (best == "" || load[svc.Host] < load[best]) {
 			best = svc.Host
 		}
 	}
@@ -562,8 +569,12 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 	} else if len(past.own) > 0 {
 		failure = cmp.Or(lost(past.own[0], s, services), failure)
 	}
-	if on := stuckOn(server, past, s); on != "" {
-		failure = cmp.Or(failure, "it was set to error while it was rebuilt on "+on)
+	stuck := stuckOn(server, past, s)
+	if stuck.Dest != "" {
+		failure = cmp.Or(failure, "it was set to error while it was rebuilt on "+stuck.Dest)
+	}
+	if on, known := services[stuck.Dest]; known && !usable(on) && (!on.ForcedDown || claimedAfterFencing(stuck, services, s)) {
+		return is(Failed, fmt.Sprintf("%s; it may run there: sent to %s again when that can be used, and elsewhere when it is fenced", failure, on.Host))
 	}
 	if s.Now.Before(a.NotBefore) {
 		return is(Failed, cmp.Or(failure, "its evacuation came to nothing"))
@@ -739,10 +750,10 @@ func mayHaveArrived(m nova.Migration, s Situation) bool {
 }
 
 // toTrace are the evacuations of an instance of which the events have to be asked.
-func toTrace(p past, i Instance, s Situation) []nova.Migration {
+func toTrace(server nova.Server, p past, i Instance, s Situation) []nova.Migration {
 	return slices.DeleteFunc(slices.Clone(p.all), func(m nova.Migration) bool {
 		switch {
-		case m.Status == "completed" && mayHaveArrived(m, s):
+		case m.Status == "completed" && (mayHaveArrived(m, s) || server.VMState == "error" && m.Source == s.Host):
 			return false
 		case i.State == Rebuilding && m.Source == s.Host && untaken(m):
 			return s.novaAge(m) <= answerTime

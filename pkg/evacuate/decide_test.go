@@ -350,6 +350,37 @@ func TestDecide(t *testing.T) {
 			want: "a:waiting b:waiting c:waiting", send: "ad1 bd1",
 		},
 		{
+			name: "where its guest may run on a host that cannot be used, it waits for that host",
+			s: at(func(s *Situation) {
+				tookLate, silent, dead := server("a"), server("b"), server("c")
+				tookLate.VMState, silent.VMState, dead.VMState = "error", "error", "error"
+				died(s, "d1") // and was on again when it took this one
+				s.Snapshot.Services[1].DisabledReason = "nova-evac gen=1 since=2026-03-01T03:00:20Z: fenced, being evacuated"
+				s.Snapshot.Services[2].Up = false
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1"), evacuation(2, "b", "pre-migrating", "d2"), evacuation(3, "c", "pre-migrating", "d1")}
+				s.Snapshot.Evacuations[0].Updated = t0.Add(50 * time.Second)
+				s.Snapshot.Evacuations[2].Updated = t0.Add(10 * time.Second)
+				s.Snapshot.Servers, s.FailedOnRecord = []nova.Server{tookLate, silent, dead}, 2
+			}),
+			want: "a:failed b:failed c:waiting", send: "c",
+			wait: "its evacuation ended as pre-migrating (on d1); it may run there: sent to d1 again when that can be used, and elsewhere when it is fenced",
+		},
+		{
+			name: "a record that its source's start has completed is over only where its events say so",
+			s: at(func(s *Situation) {
+				for n, id := range []string{"a", "b"} {
+					one := server(id)
+					one.VMState = "error"
+					m := evacuation(n+1, id, "completed", "d1")
+					m.Created = t0.Add(-time.Hour)
+					s.Snapshot.Servers, s.Snapshot.Evacuations = append(s.Snapshot.Servers, one), append(s.Snapshot.Evacuations, m)
+				}
+				hour := t0.Add(-time.Hour)
+				s.Snapshot.Courses = map[int]nova.Course{1: {Taken: hour}, 2: {Taken: hour, Failed: true}}
+			}),
+			want: "a:waiting b:waiting", send: "ad1 b",
+		},
+		{
 			name: "its source's start hides when an instance came, the events do not",
 			s: at(func(s *Situation) {
 				s.Snapshot.Servers = []nova.Server{server("a"), server("b"), server("c")}

@@ -57,6 +57,8 @@ type Course struct {
 	Taken time.Time
 	// Ended is when the destination was done with it, successfully; zero before.
 	Ended time.Time
+	// Failed is whether the destination was done with it, in vain.
+	Failed bool
 }
 
 // Course tells of the instance's evacuation whose record was created at the given time.
@@ -101,8 +103,12 @@ func course(events []courseEvent) Course {
 		switch {
 		case e.Name == "compute_rebuild_instance":
 			c.Taken = e.Start.Time
-			if e.Result == "Success" {
+			switch e.Result {
+			case "":
+			case "Success":
 				c.Ended = e.Finish.Time
+			default:
+				c.Failed = true
 			}
 		case e.Name == "rebuild_server" && e.Result == "Success":
 			c.Sent = e.Finish.Time

@@ -35,6 +35,8 @@ func TestTheEventsOfAnEvacuationTellItsCourse(t *testing.T) {
 		want    Course
 	}{
 		{"sent, taken and ended", at(32, 37), rebuiltAnswer, "req-c6aa44b1", Course{Sent: at(32, 38), Taken: at(32, 38), Ended: at(32, 40)}},
+		{"failed", at(32, 37), strings.ReplaceAll(rebuiltAnswer, `"2026-11-24T01:32:40.000000", "result": "Success"`, `"2026-11-24T01:32:40.000000", "result": "Error"`), "req-c6aa44b1",
+			Course{Sent: at(32, 38), Taken: at(32, 38), Failed: true}},
 		{"still with the conductor", at(32, 36), goingOnAnswer, "req-c6aa44b1", Course{}},
 		{"given up", at(28, 38), givenUpAnswer, "req-75cf0d42", Course{Err: "MessagingTimeout"}},
 		{"given up, below 2.84", at(30, 0), strings.ReplaceAll(givenUpAnswer, `"details": "MessagingTimeout"`, `"x": ""`), "req-75cf0d42", Course{Err: "Nova's conductor gave it up"}},

@@ -164,8 +164,12 @@ func (d Direct) Course(_ context.Context, id string, created time.Time) (nova.Co
 			switch {
 			case e.name == "compute_rebuild_instance":
 				course.Taken = e.started.Truncate(time.Second)
-				if e.result == "Success" {
+				switch e.result {
+				case "":
+				case "Success":
 					course.Ended = e.finished.Truncate(time.Second)
+				default:
+					course.Failed = true
 				}
 			case e.result == "Success":
 				course.Sent = e.finished.Truncate(time.Second)
