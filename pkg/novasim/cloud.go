@@ -128,6 +128,7 @@ type state struct {
 	breaches   []Breach
 	conductor  gate
 	scheduler  gate
+	away       bool // the cell's database
 }
 
 // gate is a service of the controllers that can be frozen.
@@ -255,12 +256,15 @@ type ControllerChange struct {
 	// Scheduler: the conductor waits a minute for its answer. Then the instance stays in
 	// rebuilding and its record accepted, without an error (case I).
 	Scheduler string `json:"scheduler,omitempty"`
+	// Database is that of the cell: what nova-computes and the conductor are at in that
+	// moment stays for ever as it is, be the guest there or not.
+	Database string `json:"database,omitempty"`
 }
 
 // ChangeControllers does something to the controllers' services.
 func (c *Cloud) ChangeControllers(change ControllerChange) error {
 	defer c.lock()()
-	for what, to := range map[string]string{"conductor": change.Conductor, "scheduler": change.Scheduler} {
+	for what, to := range map[string]string{"conductor": change.Conductor, "scheduler": change.Scheduler, "database": change.Database} {
 		if !slices.Contains([]string{"", "freeze", "thaw"}, to) {
 			return fmt.Errorf("%s: %q is neither freeze nor thaw", what, to)
 		}
@@ -270,6 +274,9 @@ func (c *Cloud) ChangeControllers(change ControllerChange) error {
 	}
 	if change.Scheduler != "" {
 		c.scheduler.freeze(change.Scheduler == "freeze")
+	}
+	if change.Database != "" {
+		c.away = change.Database == "freeze"
 	}
 	return nil
 }

@@ -135,6 +135,10 @@ func (c *Cloud) conduct(a *attempt) {
 		c.fail(a, "")
 		return
 	}
+	if c.away {
+		c.lose(a)
+		return
+	}
 	a.record = c.oldest(a)
 	e := c.begin(a.action, "rebuild_server", "controller")
 	if c.scheduler.frozen && !a.forced {
@@ -228,6 +232,10 @@ func (c *Cloud) claim(a *attempt) {
 		}
 	}
 	h.rebuilding++
+	if c.away {
+		c.lose(a)
+		return
+	}
 	a.record.dest = h.name
 	c.set(a.record, "pre-migrating")
 	a.event = c.begin(a.action, "compute_rebuild_instance", h.name)
@@ -270,6 +278,10 @@ func (c *Cloud) later(a *attempt, d time.Duration, step func()) {
 // rebuilding with vm_state error (seen on Nova 26.2, cases A and C).
 func (c *Cloud) save(a *attempt, expected, next, leftOver string) bool {
 	i := a.instance
+	if c.away {
+		c.lose(a)
+		return false
+	}
 	if i.deleted {
 		c.fail(a, fmt.Sprintf("Instance %s could not be found.", i.id))
 		return false
@@ -322,12 +334,20 @@ func (c *Cloud) spawn(a *attempt) {
 	}
 	// The host changes only after the task has gone: no task is not completion.
 	c.later(a, c.cfg.SettleTime, func() {
+		if c.away {
+			c.lose(a)
+			return
+		}
 		if i.deleted {
 			c.fail(a, fmt.Sprintf("Instance %s could not be found.", i.id))
 			return
 		}
 		i.host, i.updated = h.name, c.now
 		c.later(a, c.cfg.SettleTime, func() {
+			if c.away {
+				c.lose(a)
+				return
+			}
 			// It overwrites whatever the source has made of the record (case F).
 			c.set(a.record, "done")
 			i.arrivals++
@@ -344,8 +364,19 @@ func (c *Cloud) exists(a *attempt) {
 	a.dest.allocated[a.instance.id] = a.dest.guests[a.instance.id] // the other attempt's
 }
 
+// lose ends an attempt of which nothing can be written: neither what it has done nor that
+// it has failed (seen on Nova 26.2).
+func (c *Cloud) lose(a *attempt) {
+	a.event = nil // goes on for ever
+	c.end(a, "")
+}
+
 // fail ends an attempt whose record becomes failed.
 func (c *Cloud) fail(a *attempt, message string) {
+	if c.away {
+		c.lose(a)
+		return
+	}
 	c.set(a.record, "failed")
 	if a.dest != nil {
 		delete(a.dest.allocated, a.instance.id)
@@ -354,6 +385,9 @@ func (c *Cloud) fail(a *attempt, message string) {
 }
 
 func (i *instance) err(c *Cloud, task, message string) {
+	if c.away {
+		return
+	}
 	i.failed = true
 	i.vmState, i.taskState, i.updated = "error", task, c.now
 	i.fault, i.faultAt = message, c.now

@@ -171,6 +171,7 @@ func (c *Cloud) killCompute(h *host) {
 		h.lastBeat = c.now
 	}
 	h.compute, h.draining = false, false
+	h.boot++ // nor does it come up any more where it was about to
 	h.rebuilding, h.waiting, h.hung = 0, nil, nil
 }
 
@@ -182,6 +183,16 @@ func (c *Cloud) killCompute(h *host) {
 // Afterwards the messages that waited in the queue are taken (case C).
 func (c *Cloud) startCompute(h *host) {
 	if h.compute {
+		return
+	}
+	if c.away { // it comes up when it can read what was evacuated from here
+		h.boot++
+		boot := h.boot
+		c.after(time.Second, func() {
+			if h.boot == boot {
+				c.startCompute(h)
+			}
+		})
 		return
 	}
 	h.compute, h.lastBeat = true, c.now

@@ -279,6 +279,19 @@ func (c *Cloud) resetState(i *instance, vmState string) *refusal {
 	return nil
 }
 
+// DestroyGuest is an operator's virsh destroy and undefine of an instance's guest on a host,
+// after a look at Nova: neither has it the instance there, nor is anything under way.
+func (c *Cloud) DestroyGuest(name, host string) {
+	defer c.lock()()
+	h := c.host(host)
+	for _, i := range c.instances {
+		if h != nil && i.name == name && i.host != host && i.taskState == "" {
+			delete(h.guests, i.id)
+			delete(h.disks, i.id)
+		}
+	}
+}
+
 // Delete deletes an instance, as its user would.
 func (c *Cloud) Delete(id string) error {
 	defer c.lock()()

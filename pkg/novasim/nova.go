@@ -37,6 +37,9 @@ func (c *Cloud) nova(handle func(*request) reply) func(*request) reply {
 		if !r.admin {
 			return refuse(403, "Policy doesn't allow %s to be performed.", rule(r)).reply()
 		}
+		if c.away {
+			return refuse(500, "Unexpected API Error. Please report this at http://bugs.launchpad.net/nova/ and attach the Nova API log if possible.\n<class 'TypeError'>").reply()
+		}
 		return handle(r)
 	})
 }

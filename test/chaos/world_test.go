@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,6 +68,7 @@ type world struct {
 	fenced  map[string]time.Time // when compute hosts were, last
 	// operated is when an operator did something to a host or an instance.
 	operated map[string]time.Time
+	away     atomic.Bool // the cell's database
 	trace    []string
 	refused  []string // breaches that the cloud does not know of
 	crashes  int
@@ -168,6 +170,9 @@ func (p *process) ask(ctx context.Context, kind, about string, effect func() err
 	id := w.nth(p.id + " " + kind + " " + about)
 	w.pause("way "+id, 5*time.Millisecond, 60*time.Millisecond)
 	mode := w.trouble(kind, id)
+	if w.away.Load() {
+		return &nova.Error{Op: kind + " " + about, Kind: nova.ErrAnswered, Code: 500, Message: "Unexpected API Error"}
+	}
 	unknown := func(patience time.Duration) error {
 		w.pause("lost "+id, patience, patience+time.Second)
 		return &nova.Error{Op: kind + " " + about, Kind: nova.ErrUnknownOutcome, Message: "the answer was lost"}
@@ -569,7 +574,7 @@ func (w *world) strike(about string) {
 	p := n.process
 	w.mu.Unlock()
 	dest := w.hosts[1+int(w.chance("dest "+about)*float64(len(w.hosts)-1))]
-	kind := int(w.chance("kind "+about) * 19)
+	kind := int(w.chance("kind "+about) * 20)
 	if kind < 6 && !healthy {
 		return
 	}
@@ -681,8 +686,18 @@ func (w *world) strike(about string) {
 		for w.powered(dest) && w.cloud.ChangeHost(dest, novasim.HostChange{Compute: "start"}) != nil {
 			time.Sleep(time.Second) // it finishes its rebuilds first
 		}
+	case 19: // the cell's database is away: no list is answered, and who is at work cannot write what it did
+		w.log("the database is away")
+		w.away.Store(true)
+		_ = w.cloud.ChangeControllers(novasim.ControllerChange{Database: "freeze"})
+		w.pause("away "+about, time.Second, time.Minute)
+		_ = w.cloud.ChangeControllers(novasim.ControllerChange{Database: "thaw"})
+		w.away.Store(false)
 	}
 }
+
+// exists is what a record names of a guest that Nova does not know of.
+var exists = regexp.MustCompile(`Instance (\S+) already exists\. \(on (\S+)\): destroy that guest`)
 
 // stuck is what a record names that nothing in Nova tells from a slow rebuild.
 var stuck = regexp.MustCompile(`'openstack server set --state error ([0-9a-f-]+)'`)
@@ -698,6 +713,10 @@ func (w *world) operate() {
 			w.log("%s is set to error, as the record of %s asks", id[1][:8], r.Host)
 			w.operated[id[1]] = time.Now()
 			_ = novasim.Direct{Cloud: w.cloud}.Reset(context.Background(), id[1])
+		}
+		if guest := exists.FindStringSubmatch(r.Wait); guest != nil {
+			w.log("the guest of %s on %s is destroyed, as the record of %s asks", guest[1], guest[2], r.Host)
+			w.cloud.DestroyGuest(guest[1], guest[2])
 		}
 		if strings.Contains(r.Wait, "nova-compute to be restarted") && time.Since(w.operated[r.Host]) > time.Minute {
 			w.log("nova-compute of %s is restarted, as its record asks", r.Host)

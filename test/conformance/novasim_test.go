@@ -17,7 +17,7 @@ func TestTheSimulatedCloud(t *testing.T) {
 	defer server.Close()
 	change := func(host string, c novasim.HostChange) error { return cloud.ChangeHost(host, c) }
 	freeze := func(service, what string) error {
-		return cloud.ChangeControllers(map[string]novasim.ControllerChange{"conductor": {Conductor: what}, "scheduler": {Scheduler: what}}[service])
+		return cloud.ChangeControllers(map[string]novasim.ControllerChange{"conductor": {Conductor: what}, "scheduler": {Scheduler: what}, "database": {Database: what}}[service])
 	}
 	Run(t, Cloud{
 		Keystone: server.URL + "/v3", User: "admin", Password: "secret", Project: "admin", HTTP: server.Client(),

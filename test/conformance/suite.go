@@ -36,7 +36,8 @@ type Cloud struct {
 	Kill, Start func(host string) error
 	// Stop is a SIGTERM for its nova-compute; it returns when that has ended.
 	Stop func(host string) error
-	// Freeze has one of Nova's own services, conductor or scheduler, stand still, and Thaw go on.
+	// Freeze has one of Nova's own services, conductor or scheduler, stand still, or the
+	// cell's database be away; Thaw is the end of that.
 	Freeze, Thaw func(service string) error
 	// Knob sets what the hypervisor of a host does with a rebuild: spawn_delay,
 	// spawn_fail, spawn_hang; an empty value is nothing.
@@ -88,6 +89,7 @@ func Run(t *testing.T, cloud Cloud) {
 		{"a second evacuation in flight makes two guests of one server", (*suite).sentTwice},
 		{"what is accepted while the conductor is frozen is done when it is back, and what is sent twice fails", (*suite).frozenConductor},
 		{"what is accepted while the scheduler is frozen is lost without a word", (*suite).frozenScheduler},
+		{"what ends while the cell's database is away never ends in Nova, and its guest is there", (*suite).databaseAway},
 		{"a destination that was dead when it was chosen replays the message", (*suite).replayed},
 		{"the source's start completes what goes on, and it ends done after that", (*suite).sourceStartsEarly},
 		{"a destination that is told to stop finishes first, and loses what it is sent meanwhile", (*suite).gracefulStop},
@@ -709,8 +711,8 @@ func (s *suite) frozenConductor() { // H
 	s.is("their records", s.records(twice), "accepted "+dest+", accepted "+dest)
 	s.must(thaw())
 	s.until("the one", "ACTIVE active - "+dest+", done "+dest, func() string { return s.looks(once) + ", " + s.records(once) })
-	s.until("the guest of the other", dest, func() string { return s.on(twice) })
-	// Both are at work on it at once: which of them fails, and at what, is chance.
+	// Both are at work on it at once: which of them fails, at what, and whether there is a
+	// guest in the end, is chance.
 	s.until("the other is in error", "error", func() string { return strings.Fields(s.looks(twice) + " -")[1] })
 	s.is("delete", s.ask("DELETE", "/servers/"+twice, "2.90", "").code, http.StatusNoContent)
 }
@@ -731,6 +733,38 @@ func (s *suite) frozenScheduler() { // I
 	s.is("never sent, never taken", fmt.Sprint(course.Sent.IsZero(), course.Taken.IsZero()), "true true")
 	s.evacuate(id, dest)
 	s.until("sent again", "ACTIVE active - "+dest+", done "+dest+", accepted "+dest, func() string { return s.looks(id) + ", " + s.records(id) })
+	s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
+}
+
+func (s *suite) databaseAway() {
+	id := s.bootOnDead(1)[0]
+	s.must(s.Knob(dest, "spawn_hang", "yes"))
+	s.spawning(id, dest)
+	s.must(s.Freeze("database"))
+	thaw := sync.OnceValue(func() error { return s.Thaw("database") })
+	defer thaw()
+	s.must(s.Knob(dest, "spawn_hang", ""))
+	s.until("its guest", dest, func() string { return s.on(id) })
+	s.is("the list of servers", s.ask("GET", "/servers/detail?all_tenants=1", "2.90", "").code, http.StatusInternalServerError)
+	time.Sleep(5 * time.Second) // nothing tells when the destination has tried to write that
+	s.must(thaw())
+	still := "REBUILD active rebuild_spawning " + source + ", pre-migrating " + dest
+	s.until("the database is back", "200", func() string { return fmt.Sprint(s.ask("GET", "/servers/detail?all_tenants=1", "2.90", "").code) })
+	s.is("nothing has changed", s.looks(id)+", "+s.records(id), still)
+	course := s.traced(id)
+	s.is("taken, ended, failed", fmt.Sprint(!course.Taken.IsZero(), !course.Ended.IsZero(), course.Failed), "true false false")
+	s.is("reset", s.action(id, `{"os-resetState":{"state":"error"}}`).code, http.StatusAccepted)
+	s.evacuate(id, dest)
+	s.until("sent there again", "ERROR error - "+source+", pre-migrating "+dest+", failed "+dest, func() string { return s.looks(id) + ", " + s.records(id) })
+	if f := s.fault(id); !strings.HasSuffix(f, "already exists.") {
+		s.Error(f)
+	}
+	s.is("failed", s.traced(id).Failed, true)
+	s.must(s.Kill(dest)) // its guests are gone
+	s.must(s.Start(dest))
+	s.up(dest)
+	s.evacuate(id, dest)
+	s.until("without the guest", "ACTIVE active - "+dest, func() string { return s.looks(id) })
 	s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
 }
 

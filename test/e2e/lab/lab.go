@@ -259,7 +259,8 @@ func (l *Lab) ComputeKill(host string) error {
 	return nil
 }
 
-// Freeze has one of the real Nova's own services stand still: conductor, scheduler or api.
+// Freeze has one of the real Nova's own services stand still: conductor, scheduler or api; or has the
+// cell's database be away.
 func (l *Lab) Freeze(service string) error {
 	_, err := l.nova(context.Background(), shortTimeout, "control.sh", "freeze", service)
 	return err

@@ -14,7 +14,8 @@ SOCK=$RUN/mysql.sock
 FRESH=1; [ -d "$SEED/mysql" ] && FRESH=0
 
 # ---- configuration -------------------------------------------------------------------------
-db() { echo "mysql+pymysql://lab:lab@localhost/$1?unix_socket=$SOCK"; }
+# the cell's database has an account of its own, so that it alone can be away (control.sh)
+db() { local as=lab; [ "$1" != nova ] || as=cell; echo "mysql+pymysql://$as:lab@localhost/$1?unix_socket=$SOCK"; }
 auth() { cat <<E
 auth_type = password
 auth_url = http://127.0.0.1:$P_KEYSTONE/v3
@@ -176,7 +177,8 @@ sql() { mariadb --no-defaults -S "$SOCK" -u root "$@"; }
 for i in $(seq 300); do sql -e 'select 1' >/dev/null 2>&1 && break; alive mariadb || break; sleep 0.1; done
 sql -e 'select 1' >/dev/null || { tail -5 "$RUN/log/mariadb.log" >&2; die "mariadb does not answer in 30 s"; }
 # the seed names the socket of the lab that made it
-[ $FRESH = 1 ] || sql -e "update nova_api.cell_mappings set database_connection = regexp_replace(database_connection, 'unix_socket=.*', 'unix_socket=$SOCK')" || die "cell mappings"
+[ $FRESH = 1 ] || sql -e "update nova_api.cell_mappings set database_connection = if(name = 'cell0', '$(db nova_cell0)', '$(db nova)')" || die "cell mappings"
+sql -e "create or replace user cell@localhost identified by 'lab'; grant all on nova.* to cell@localhost" || die "account of the cell"
 say "mariadb up"
 
 start neutron $PY "$NOVA/py/stub.py" neutron "$P_NEUTRON"
