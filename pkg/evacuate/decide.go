@@ -252,6 +252,10 @@ const answerTime = time.Minute
 // the instance's host.
 const arrivalTime = 30 * time.Second
 
+// againTime is how long before a fencing the evacuation of an earlier one may have begun
+// that is taken for the last that befell an instance.
+const againTime = time.Hour
+
 // sameSecond is how long an evacuation is left to a destination that took it in the
 // very second in which it was fenced.
 const sameSecond = time.Minute
@@ -355,14 +359,18 @@ func usable(svc nova.Service) bool { return svc.Up && svc.Enabled }
 func stuckOn(server nova.Server, past past, s Situation) nova.Migration {
 	exists := hasGuest(server)
 	var last nova.Migration
-	if !exists && server.VMState != "error" {
-		return last
-	}
 	for _, m := range past.all {
-		may := m.Status == "pre-migrating" || m.Status == "failed" && exists
-		if course := s.Snapshot.Courses[m.ID]; m.Status == "completed" {
+		may := false
+		switch course := s.Snapshot.Courses[m.ID]; m.Status {
+		case "failed":
+			may = exists
+		case "pre-migrating":
+			// Without an error as well: the database went away after the task had been cleared,
+			// and before the host was changed.
+			may = exists || server.VMState == "error" || len(past.own) == 0 && m.Created.After(s.Since.Add(s.Skew-againTime))
+		case "completed":
 			// Its source's nova-compute was started, whatever had become of the evacuation.
-			may = course.Ended.IsZero() && !course.Failed && (len(past.own) > 0 || !course.Taken.IsZero())
+			may = (exists || server.VMState == "error") && course.Ended.IsZero() && !course.Failed && (len(past.own) > 0 || !course.Taken.IsZero())
 		}
 		if m.Source == s.Host && m.Dest != "" && may && (last.ID == 0 || m.Updated.After(last.Updated)) {
 			last = m
@@ -571,7 +579,7 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 	}
 	stuck := stuckOn(server, past, s)
 	if stuck.Dest != "" {
-		failure = cmp.Or(failure, "it was set to error while it was rebuilt on "+stuck.Dest)
+		failure = cmp.Or(failure, "its evacuation to "+stuck.Dest+" has no end in Nova")
 	}
 	if on, known := services[stuck.Dest]; known && !usable(on) && (!on.ForcedDown || claimedAfterFencing(stuck, services, s)) {
 		return is(Failed, fmt.Sprintf("%s; it may run there: sent to %s again when that can be used, and elsewhere when it is fenced", failure, on.Host))
@@ -627,14 +635,15 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 	switch {
 	case lost(m, s, services) != "":
 		return false
-	case server.TaskState == "" && server.VMState == "error":
+	case server.TaskState == "" && server.VMState == "error" && (s.novaAge(m) > answerTime || s.Snapshot.Courses[m.ID].Failed):
 		// Nova clears the task and says error when a rebuild has failed; an operator
-		// does, with os-resetState, to say that one is stuck.
+		// does, with os-resetState, to say that one is stuck. Of one that was sent only now
+		// he does not know yet.
 		return false
 	case m.Dest != "":
 		// Accepted with a destination is one that was asked for by name: the scheduler
 		// has still to look whether it lives.
-		return !dead(m.Dest, services) || m.Status == "accepted" && queued(m, s) || claimedAfterFencing(m, services, s)
+		return !dead(m.Dest, services) || untaken(m) && s.Snapshot.Courses[m.ID].Taken.IsZero() && queued(m, s) || claimedAfterFencing(m, services, s)
 	case headedForDead(m, s, services):
 		return false
 	}
@@ -704,16 +713,16 @@ func headedFor(id string, s Situation) string {
 // fenced stands in its disabled_reason, if that is ours.
 func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s Situation) bool {
 	fenced, ours := record.ParseReason(services[m.Dest].DisabledReason)
-	if m.Status == "accepted" || !ours || fenced.Since.IsZero() {
+	if !ours || fenced.Since.IsZero() {
 		return false
 	}
 	taken := m.Updated
-	if m.Status == "completed" {
-		// The source's nova-compute was started, and wrote the record last: when the
-		// destination did only the events tell.
+	if untaken(m) {
+		// The source's nova-compute was started, and wrote the record last; or the destination
+		// has written another one, for they cross. When it began only the events tell.
 		course, traced := s.Snapshot.Courses[m.ID]
 		if !traced {
-			return taken.After(fenced.Since.Add(s.Skew))
+			return m.Status == "completed" && taken.After(fenced.Since.Add(s.Skew))
 		}
 		taken = course.Taken
 	}
@@ -756,7 +765,9 @@ func toTrace(server nova.Server, p past, i Instance, s Situation) []nova.Migrati
 		case m.Status == "completed" && (mayHaveArrived(m, s) || server.VMState == "error" && m.Source == s.Host):
 			return false
 		case i.State == Rebuilding && m.Source == s.Host && untaken(m):
-			return s.novaAge(m) <= answerTime
+			return m.Status == "accepted" && s.novaAge(m) <= answerTime && server.VMState != "error"
+		case i.State == Rebuilding && m.Source == s.Host && server.VMState == "error":
+			return !m.Open()
 		}
 		return true
 	})

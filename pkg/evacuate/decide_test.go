@@ -231,6 +231,7 @@ func TestDecide(t *testing.T) {
 		{
 			name: "a rebuild that its operator has reset is sent again, to the same host",
 			s: at(func(s *Situation) {
+				s.Now = t0.Add(2 * time.Minute)
 				a := server("a")
 				a.VMState = "error"
 				s.Snapshot.Servers = []nova.Server{a}
@@ -340,6 +341,7 @@ func TestDecide(t *testing.T) {
 		{
 			name: "what an operator says is stuck on a host goes there again, where its guest may be",
 			s: at(func(s *Situation) {
+				s.Now = t0.Add(2 * time.Minute)
 				stuck, exists, dead := server("a"), server("b"), server("c")
 				stuck.VMState, exists.VMState, dead.VMState = "error", "error", "error"
 				exists.Fault = "Instance vm-b already exists."
@@ -352,6 +354,7 @@ func TestDecide(t *testing.T) {
 		{
 			name: "where its guest may run on a host that cannot be used, it waits for that host",
 			s: at(func(s *Situation) {
+				s.Now = t0.Add(2 * time.Minute)
 				tookLate, silent, dead := server("a"), server("b"), server("c")
 				tookLate.VMState, silent.VMState, dead.VMState = "error", "error", "error"
 				died(s, "d1") // and was on again when it took this one
@@ -404,7 +407,7 @@ func TestDecide(t *testing.T) {
 					s.Snapshot.Evacuations = append(s.Snapshot.Evacuations, m)
 				}
 			}),
-			want: "a:rebuilding b:waiting", send: "b",
+			want: "a:rebuilding b:waiting", send: "bd1",
 		},
 		{
 			name: "what Nova gave up without a word to anybody is sent again",
@@ -486,8 +489,34 @@ func TestDecide(t *testing.T) {
 				died(s, "d1")
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "completed", "d1")}
+				s.Snapshot.Courses = map[int]nova.Course{1: {Sent: t0.Add(10 * time.Second), Taken: t0.Add(11 * time.Second)}}
 			}),
 			want: "a:waiting", send: "a",
+		},
+		{
+			name: "nor was one completed that still waits for its destination or the conductor",
+			s: at(func(s *Situation) {
+				died(s, "d1")
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "completed", "d1"), evacuation(2, "b", "completed", "d1")}
+				s.Snapshot.Courses = map[int]nova.Course{1: {Sent: t0.Add(10 * time.Second)}}
+			}),
+			want: "a:rebuilding b:rebuilding",
+		},
+		{
+			name: "of what was sent only now nobody can say that it is stuck",
+			s: at(func(s *Situation) {
+				s.Now = t0.Add(2 * time.Minute)
+				s.Snapshot.Servers = []nova.Server{server("a"), server("b")}
+				for n := range s.Snapshot.Servers {
+					s.Snapshot.Servers[n].VMState = "error"
+					m := evacuation(n+1, s.Snapshot.Servers[n].ID, "pre-migrating", "d1")
+					m.Created = t0.Add(100 * time.Second)
+					s.Snapshot.Evacuations = append(s.Snapshot.Evacuations, m)
+				}
+				s.Snapshot.Courses = map[int]nova.Course{2: {Taken: t0.Add(101 * time.Second), Failed: true}}
+			}),
+			want: "a:rebuilding b:waiting", send: "bd1",
 		},
 		{
 			name: "an evacuation begun by hand before the fencing is waited for while it rebuilds",

@@ -714,7 +714,8 @@ func (w *world) operate() {
 			w.operated[id[1]] = time.Now()
 			_ = novasim.Direct{Cloud: w.cloud}.Reset(context.Background(), id[1])
 		}
-		if guest := exists.FindStringSubmatch(r.Wait); guest != nil {
+		if guest := exists.FindStringSubmatch(r.Wait); guest != nil && time.Since(w.operated[guest[1]]) > time.Minute {
+			w.operated[guest[1]] = time.Now()
 			w.log("the guest of %s on %s is destroyed, as the record of %s asks", guest[1], guest[2], r.Host)
 			w.cloud.DestroyGuest(guest[1], guest[2])
 		}
@@ -792,10 +793,12 @@ func (w *world) hostDies(about, host string) {
 	for {
 		w.mu.Lock()
 		last := w.fenced[host]
-		w.mu.Unlock()
 		if last.IsZero() || time.Since(last) > record.SameFencing {
+			w.fenced[host] = time.Now() // nor does it die again while it is being fenced
+			w.mu.Unlock()
 			break
 		}
+		w.mu.Unlock()
 		time.Sleep(record.SameFencing - time.Since(last) + time.Duration(1+w.chance("again "+about)*1e9))
 	}
 	w.log("%s dies", host)
