@@ -278,6 +278,7 @@ func Decide(s Situation, p Policy) Plan {
 	plan.Done = left(s, pasts)
 
 	var fresh []int // indexes into plan.Instances
+	waiting := 0
 	servers := sorted(s.Snapshot.Servers)
 	for _, server := range servers {
 		past := pasts[server.ID]
@@ -286,6 +287,11 @@ func Decide(s Situation, p Policy) Plan {
 			fresh = append(fresh, len(plan.Instances))
 		}
 		trace := toTrace(server, past, i, s)
+		if i.State == Waiting {
+			if waiting++; waiting > p.MaxInFlight {
+				trace = nil // its turn comes later
+			}
+		}
 		plan.Trace = append(plan.Trace, trace...)
 		if i.State == Rebuilding && undecided(past, s) && (len(trace) > 0 || asksWhere(s, services)) {
 			plan.Ask = append(plan.Ask, i.ID)
@@ -581,11 +587,11 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 	if stuck.Dest != "" {
 		failure = cmp.Or(failure, "its evacuation to "+stuck.Dest+" has no end in Nova")
 	}
-	if on, known := services[stuck.Dest]; known && !usable(on) && (!on.ForcedDown || claimedAfterFencing(stuck, services, s)) {
-		return is(Failed, fmt.Sprintf("%s; it may run there: sent to %s again when that can be used, and elsewhere when it is fenced", failure, on.Host))
-	}
 	if s.Now.Before(a.NotBefore) {
 		return is(Failed, cmp.Or(failure, "its evacuation came to nothing"))
+	}
+	if on, known := services[stuck.Dest]; known && !usable(on) && (!on.ForcedDown || claimedAfterFencing(stuck, services, s)) {
+		return is(Failed, fmt.Sprintf("%s; it may run there: sent to %s again when that can be used, and elsewhere when it is fenced", failure, on.Host))
 	}
 	i.Reset = !server.Evacuable()
 	return is(Waiting, failure)
@@ -760,14 +766,19 @@ func mayHaveArrived(m nova.Migration, s Situation) bool {
 
 // toTrace are the evacuations of an instance of which the events have to be asked.
 func toTrace(server nova.Server, p past, i Instance, s Situation) []nova.Migration {
+	inError := server.VMState == "error"
 	return slices.DeleteFunc(slices.Clone(p.all), func(m nova.Migration) bool {
 		switch {
-		case m.Status == "completed" && (mayHaveArrived(m, s) || server.VMState == "error" && m.Source == s.Host):
+		case m.Status == "completed" && mayHaveArrived(m, s):
 			return false
-		case i.State == Rebuilding && m.Source == s.Host && untaken(m):
-			return m.Status == "accepted" && s.novaAge(m) <= answerTime && server.VMState != "error"
-		case i.State == Rebuilding && m.Source == s.Host && server.VMState == "error":
+		case m.Source != s.Host:
+			return true
+		case i.State == Waiting || i.State == Failed && !s.Now.Before(s.Attempts[server.ID].NotBefore):
+			return !(inError && m.Status == "completed")
+		case i.State == Rebuilding && inError && server.TaskState == "":
 			return !m.Open()
+		case i.State == Rebuilding:
+			return !(m.Status == "completed" || m.Status == "accepted" && s.novaAge(m) > answerTime)
 		}
 		return true
 	})

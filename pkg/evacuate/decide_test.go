@@ -797,3 +797,29 @@ func TestPolicyDecidesOnWhatCostsTheUserSomething(t *testing.T) {
 		})
 	}
 }
+
+func TestOfThoseInErrorThoseAreTracedWhoseTurnIsNextAndThoseThatWaitForAHost(t *testing.T) {
+	s := at(func(s *Situation) {
+		for n, id := range []string{"a", "b", "c", "d"} {
+			one := server(id)
+			one.VMState = "error"
+			m := evacuation(n+1, id, "completed", "d1")
+			m.Created = t0.Add(-time.Hour)
+			s.Snapshot.Servers, s.Snapshot.Evacuations = append(s.Snapshot.Servers, one), append(s.Snapshot.Evacuations, m)
+		}
+		s.Snapshot.Servers[1].VMState = "active"
+		held := server("e")
+		held.VMState = "error"
+		s.Snapshot.Servers = append(s.Snapshot.Servers, held)
+		s.Snapshot.Evacuations = append(s.Snapshot.Evacuations, evacuation(5, "e", "completed", "d2"))
+		s.Snapshot.Services[2].Up = false
+		s.Now = t0.Add(2 * time.Minute)
+	})
+	var traced []string
+	for _, m := range Decide(s, Policy{MaxInFlight: 3}).Trace {
+		traced = append(traced, m.Instance)
+	}
+	if diff := cmp.Diff([]string{"a", "c", "e"}, traced); diff != "" {
+		t.Error(diff)
+	}
+}
