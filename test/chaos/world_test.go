@@ -390,6 +390,13 @@ func (w *world) together() {
 	}
 }
 
+// note puts a write into the trace. One that died with its process was none.
+func (r records) note(err error, format string, args ...any) {
+	if !errors.Is(err, errDead) {
+		r.p.w.log(r.p.id+" "+format, args...)
+	}
+}
+
 func (r records) Query(ctx context.Context) (all []cib.Stored, err error) {
 	err = r.access("query", func(m *cib.Memory) (err error) { all, err = m.Query(ctx); return err })
 	for n := range all {
@@ -402,19 +409,19 @@ func (r records) Query(ctx context.Context) (all []cib.Stored, err error) {
 
 func (r records) Create(ctx context.Context, rec record.Record) (s cib.Stored, err error) {
 	err = r.access("create", func(m *cib.Memory) (err error) { s, err = m.Create(ctx, rec); return err })
-	r.p.w.log("%s creates %s %s: %v", r.p.id, rec.Host, rec.Encode(), err)
+	r.note(err, "creates %s %s: %v", rec.Host, rec.Encode(), err)
 	return s, err
 }
 
 func (r records) Replace(ctx context.Context, old cib.Stored, rec record.Record) (s cib.Stored, err error) {
 	err = r.access("replace", func(m *cib.Memory) (err error) { s, err = m.Replace(ctx, old, rec); return err })
-	r.p.w.log("%s writes %s %s: %v", r.p.id, rec.Host, rec.Encode(), err)
+	r.note(err, "writes %s %s: %v", rec.Host, rec.Encode(), err)
 	return s, err
 }
 
 func (r records) Delete(ctx context.Context, old cib.Stored) error {
 	err := r.access("delete", func(m *cib.Memory) error { return m.Delete(ctx, old) })
-	r.p.w.log("%s deletes %s %s: %v", r.p.id, old.Host, old.Encode(), err)
+	r.note(err, "deletes %s %s: %v", old.Host, old.Encode(), err)
 	return err
 }
 
@@ -476,21 +483,24 @@ func (w *world) start(n *node) {
 	}
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
-	logger.AddHook(hook{w, p.id})
+	logger.AddHook(hook{p})
 	s := supervisor.New(supervisor.Options{Owner: n.name, Records: records{p}, Members: p, Nova: p, Policy: policy, Now: time.Now, Log: logrus.NewEntry(logger)})
 	w.log("%s starts", p.id)
 	go func() { defer close(p.ended); _ = s.Run(ctx) }()
 }
 
-// hook puts what a supervisor logs into the trace.
-type hook struct {
-	w  *world
-	id string
-}
+// hook puts what a supervisor logs into the trace. What a dead one says, nobody hears; and
+// in what order its parts say it differs from run to run.
+type hook struct{ p *process }
 
 func (hook) Levels() []logrus.Level { return logrus.AllLevels }
 func (h hook) Fire(e *logrus.Entry) error {
-	h.w.log("%s says: %s %v", h.id, e.Message, e.Data["host"])
+	h.p.w.mu.Lock()
+	dead := h.p.dead
+	h.p.w.mu.Unlock()
+	if !dead {
+		h.p.w.log("%s says: %s %v", h.p.id, e.Message, e.Data["host"])
+	}
 	return nil
 }
 
