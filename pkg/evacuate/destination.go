@@ -31,6 +31,7 @@ func usable(svc nova.Service) bool { return svc.Up && svc.Enabled }
 // an earlier generation, and, for records cross, an older one than one that is accepted.
 func stuckOn(server nova.Server, past past, s Situation) nova.Migration {
 	exists := hasGuest(server)
+	over := exists || server.VMState == "error"
 	var last nova.Migration
 	for _, m := range past.all {
 		may := false
@@ -40,10 +41,10 @@ func stuckOn(server nova.Server, past past, s Situation) nova.Migration {
 		case "pre-migrating":
 			// Without an error as well: the database went away after the task had been cleared,
 			// and before the host was changed.
-			may = exists || server.VMState == "error" || len(past.own) == 0 && m.Created.After(s.Since.Add(s.Skew-againTime))
+			may = over || len(past.own) == 0 && m.Created.After(s.Since.Add(s.Skew-againTime))
 		case "completed":
 			// Its source's nova-compute was started, whatever had become of the evacuation.
-			may = (exists || server.VMState == "error") && course.Ended.IsZero() && !course.Failed && (len(past.own) > 0 || !course.Taken.IsZero())
+			may = over && course.Ended.IsZero() && !course.Failed && (len(past.own) > 0 || !course.Taken.IsZero())
 		}
 		if m.Source == s.Host && m.Dest != "" && may && (last.ID == 0 || m.Updated.After(last.Updated)) {
 			last = m

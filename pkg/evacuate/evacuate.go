@@ -315,10 +315,10 @@ func (e *Evacuation) trace(ctx context.Context, evacuations []nova.Migration) (m
 
 // retryOnNewCapacity ends all pauses when a compute host has become usable.
 func (e *Evacuation) retryOnNewCapacity(services []nova.Service) {
-	usable, more := map[string]bool{}, false
+	now, more := map[string]bool{}, false
 	for _, s := range services {
-		if s.Up && s.Enabled {
-			usable[s.Host] = true
+		if usable(s) {
+			now[s.Host] = true
 			more = more || !e.usable[s.Host]
 		}
 	}
@@ -328,7 +328,7 @@ func (e *Evacuation) retryOnNewCapacity(services []nova.Service) {
 			e.attempts[id] = a
 		}
 	}
-	e.usable = usable
+	e.usable = now
 }
 
 // noteArrivals finds the instances that have left the host and are to be stopped.

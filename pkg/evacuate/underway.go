@@ -314,7 +314,7 @@ func leftOver(host string, accepted time.Time, services map[string]nova.Service)
 // migration_get_by_instance_and_status takes the first that is accepted).
 func undecided(past past, s Situation) bool {
 	return slices.ContainsFunc(past.all, func(m nova.Migration) bool {
-		return m.Source == s.Host && (m.Status == "accepted" || m.Status == "completed") && m.Dest == ""
+		return m.Source == s.Host && untaken(m) && m.Dest == ""
 	})
 }
 

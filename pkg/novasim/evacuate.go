@@ -245,7 +245,7 @@ func (c *Cloud) claim(a *attempt) {
 	}
 	c.later(a, cmp.Or(h.claimDelay, c.cfg.ClaimDelay), func() {
 		if c.save(a, "rebuilding", "rebuild_block_device_mapping", "rebuilding") {
-			c.later(a, c.cfg.SettleTime, func() {
+			c.settle(a, func() {
 				if c.save(a, "rebuild_block_device_mapping", "rebuild_spawning", "rebuild_spawning") {
 					c.later(a, c.rebuildTime(h), func() { c.spawn(a) })
 				}
@@ -268,6 +268,17 @@ func (c *Cloud) later(a *attempt, d time.Duration, step func()) {
 		if a.running() {
 			step()
 		}
+	})
+}
+
+// settle is the destination's next write, if it is still alive and the database is there.
+func (c *Cloud) settle(a *attempt, write func()) {
+	c.later(a, c.cfg.SettleTime, func() {
+		if c.away {
+			c.lose(a)
+			return
+		}
+		write()
 	})
 }
 
@@ -333,21 +344,13 @@ func (c *Cloud) spawn(a *attempt) {
 		i.vmState = "active"
 	}
 	// The host changes only after the task has gone: no task is not completion.
-	c.later(a, c.cfg.SettleTime, func() {
-		if c.away {
-			c.lose(a)
-			return
-		}
+	c.settle(a, func() {
 		if i.deleted {
 			c.fail(a, fmt.Sprintf("Instance %s could not be found.", i.id))
 			return
 		}
 		i.host, i.updated = h.name, c.now
-		c.later(a, c.cfg.SettleTime, func() {
-			if c.away {
-				c.lose(a)
-				return
-			}
+		c.settle(a, func() {
 			// It overwrites whatever the source has made of the record (case F).
 			c.set(a.record, "done")
 			i.arrivals++
