@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,10 +35,17 @@ func exampleForLab(t *testing.T, remotes int) string {
 	return path
 }
 
-// up brings a lab up with the example's configuration, for the time of the test.
+// labs has one test at a time have the lab of a cloud.
+var labs = map[string]*sync.Mutex{lab.Novasim: {}, lab.Nova: {}}
+
+// up brings a lab up with the example's configuration, for the time of the test. Tests of
+// one cloud run beside those of the other: most of their time is waiting.
 func up(t *testing.T, cloud string, remotes int) *cluster {
 	t.Helper()
 	lab.Need(t)
+	t.Parallel()
+	labs[cloud].Lock()
+	t.Cleanup(labs[cloud].Unlock)
 	l, err := lab.Up(t.Context(), lab.Options{Cloud: cloud, Remotes: remotes, Config: exampleForLab(t, remotes)})
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +53,7 @@ func up(t *testing.T, cloud string, remotes int) *cluster {
 	c := &cluster{T: t, Lab: l, sim: novasim.Control{URL: l.CloudURL(), HTTP: l.HTTP()}}
 	t.Cleanup(func() {
 		if t.Failed() {
-			dir := filepath.Join(os.TempDir(), "nova-evac-e2e-logs")
+			dir := filepath.Join(os.TempDir(), "nova-evac-e2e-logs-"+cloud)
 			if err := l.Logs(dir); err == nil {
 				t.Logf("the nodes' logs are in %s", dir)
 			}

@@ -3,7 +3,9 @@
 // it can reach, simulated (novasim) or a real Nova on fake hypervisors.
 //
 // It needs root and the packages that test/lab/install.sh installs. As for the
-// scripts, NOVA_EVAC_LAB names the lab and NOVA_EVAC_NET is its network.
+// scripts, NOVA_EVAC_LAB names the lab and NOVA_EVAC_NET is its network. One with a real
+// Nova has "_nova" after its name and the next network, so that it can be up
+// beside one with novasim.
 package lab
 
 import (
@@ -75,8 +77,14 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{dir: dir, name: getenv("NOVA_EVAC_LAB", "nevac"), net: getenv("NOVA_EVAC_NET", "10.77.0"), cloud: o.Cloud}
-	if l.cloud == "" {
+	switch l.cloud {
+	case "":
 		l.cloud = Novasim
+	case Nova:
+		l.name += "_nova"
+		if l.net, err = networkAfter(l.net); err != nil {
+			return nil, err
+		}
 	}
 	l.http = &http.Client{
 		Transport: &http.Transport{DialContext: l.dial, MaxIdleConnsPerHost: 4, IdleConnTimeout: 10 * time.Second},
@@ -97,6 +105,15 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// networkAfter is the network whose third number is the next one.
+func networkAfter(network string) (string, error) {
+	var a, b, c int
+	if _, err := fmt.Sscanf(network, "%d.%d.%d", &a, &b, &c); err != nil || c > 254 {
+		return "", fmt.Errorf("NOVA_EVAC_NET=%s: three numbers, as in 10.77.0, the last of them below 255", network)
+	}
+	return fmt.Sprintf("%d.%d.%d", a, b, c+1), nil
 }
 
 // Down takes the lab down: every process, namespace and file of it. Doing it twice is
