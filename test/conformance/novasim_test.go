@@ -48,6 +48,7 @@ func TestTheSimulatedCloud(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		},
+		Beat:   func(context.Context, string) error { return nil }, // one that runs is up
 		Freeze: func(service string) error { return freeze(service, "freeze") },
 		Thaw:   func(service string) error { return freeze(service, "thaw") },
 		Start: func(host string) error {

@@ -36,6 +36,8 @@ type Cloud struct {
 	Kill, Start func(host string) error
 	// Stop is a SIGTERM for its nova-compute; it returns when that has ended.
 	Stop func(host string) error
+	// Beat waits for the next heartbeat of a host's nova-compute, which runs.
+	Beat func(ctx context.Context, host string) error
 	// Freeze has one of Nova's own services, conductor or scheduler, stand still, or the
 	// cell's database be away; Thaw is the end of that.
 	Freeze, Thaw func(service string) error
@@ -510,7 +512,7 @@ func (s *suite) bootOnDead(n int, prepare ...func(ids []string)) []string {
 		return fmt.Sprint(s.set(source, `{"forced_down":false}`).code)
 	})
 	s.is("enable", s.set(source, `{"status":"enabled"}`).code, http.StatusOK)
-	s.until("up", "true", func() string { return fmt.Sprint(s.service(source).Up) })
+	s.up(source)
 	ids := s.boot(n)
 	for _, do := range prepare {
 		do(ids)
@@ -666,8 +668,11 @@ func (s *suite) spawning(id, host string) {
 }
 
 // up waits until Nova has a host up.
+// up waits until a host whose nova-compute has just started can be used. Nova counts its last
+// heartbeat before the start too, until that is a minute old, which may be in this moment.
 func (s *suite) up(host string) {
 	s.Helper()
+	s.must(s.Beat(s.Context(), host))
 	s.until(host+" up", "true", func() string { return fmt.Sprint(s.service(host).Up) })
 }
 
