@@ -43,6 +43,9 @@ type Config struct {
 	SettleTime time.Duration
 	// RPCTimeout is for how long the conductor waits for the scheduler, by default a minute.
 	RPCTimeout time.Duration
+	// ReportInterval is the pause between two heartbeats of a nova-compute, by default
+	// ten seconds.
+	ReportInterval time.Duration
 	// ServiceDownTime is after how long without a heartbeat a service is down, by
 	// default a minute.
 	ServiceDownTime time.Duration
@@ -86,6 +89,7 @@ type Batch struct {
 func (c Config) withDefaults() Config {
 	c.SettleTime = cmp.Or(c.SettleTime, 20*time.Millisecond)
 	c.RPCTimeout = cmp.Or(c.RPCTimeout, time.Minute)
+	c.ReportInterval = cmp.Or(c.ReportInterval, 10*time.Second)
 	c.ServiceDownTime = cmp.Or(c.ServiceDownTime, time.Minute)
 	c.TokenLifetime = cmp.Or(c.TokenLifetime, time.Hour)
 	c.MaxMicroversion = cmp.Or(c.MaxMicroversion, "2.93")

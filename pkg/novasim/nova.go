@@ -131,15 +131,11 @@ func (c *Cloud) stateOf(h *host) string {
 	return "down"
 }
 
-// reportInterval is the pause between two heartbeats of a nova-compute (Nova's
-// report_interval).
-const reportInterval = 10 * time.Second
-
 // shown is a service's updated_at: a PUT moves it, and so do heartbeats.
 func (c *Cloud) shown(h *host) time.Time {
 	beat := h.lastBeat
 	if h.compute {
-		beat = c.now.Add(-c.now.Sub(h.lastBeat) % reportInterval)
+		beat = c.now.Add(-c.now.Sub(h.lastBeat) % c.cfg.ReportInterval)
 	}
 	if beat.After(h.updated) {
 		return beat

@@ -12,7 +12,7 @@ import (
 )
 
 func TestTheSimulatedCloud(t *testing.T) {
-	cloud := novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2", "compute-3", "compute-4"}, RebuildTime: 50 * time.Millisecond, RPCTimeout: 500 * time.Millisecond})
+	cloud := novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2", "compute-3", "compute-4"}, RebuildTime: 50 * time.Millisecond, ReportInterval: 100 * time.Millisecond, RPCTimeout: 500 * time.Millisecond})
 	server := httptest.NewServer(cloud.Handler())
 	defer server.Close()
 	change := func(host string, c novasim.HostChange) error { return cloud.ChangeHost(host, c) }
@@ -48,7 +48,6 @@ func TestTheSimulatedCloud(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		},
-		Beat:   func(context.Context, string) error { return nil }, // one that runs is up
 		Freeze: func(service string) error { return freeze(service, "freeze") },
 		Thaw:   func(service string) error { return freeze(service, "thaw") },
 		Start: func(host string) error {

@@ -36,8 +36,6 @@ type Cloud struct {
 	Kill, Start func(host string) error
 	// Stop is a SIGTERM for its nova-compute; it returns when that has ended.
 	Stop func(host string) error
-	// Beat waits for the next heartbeat of a host's nova-compute, which runs.
-	Beat func(ctx context.Context, host string) error
 	// Freeze has one of Nova's own services, conductor or scheduler, stand still, or the
 	// cell's database be away; Thaw is the end of that.
 	Freeze, Thaw func(service string) error
@@ -667,13 +665,17 @@ func (s *suite) spawning(id, host string) {
 	s.until("spawning", "REBUILD active rebuild_spawning "+source, func() string { return s.looks(id) })
 }
 
-// up waits until Nova has a host up.
-// up waits until a host whose nova-compute has just started can be used. Nova counts its last
-// heartbeat before the start too, until that is a minute old, which may be in this moment.
+// up waits until a host whose nova-compute has just started can be used: until its next
+// heartbeat. Nova counts the last one before the start too, until that is a minute old,
+// which may be in this moment. The first comes five seconds after the start
+// (nova/servicegroup/api.py).
 func (s *suite) up(host string) {
 	s.Helper()
-	s.must(s.Beat(s.Context(), host))
-	s.until(host+" up", "true", func() string { return fmt.Sprint(s.service(host).Up) })
+	before := s.service(host).Updated
+	s.until(host+" up, with another heartbeat", "true", func() string {
+		service := s.service(host)
+		return fmt.Sprint(service.Up && !service.Updated.Equal(before))
+	})
 }
 
 func (s *suite) sentTwice() { // A

@@ -23,7 +23,7 @@ func TestClusterWithRealNova(t *testing.T) {
 	c := up(t, lab.Nova, 3)
 	c.Run("it behaves as the conformance suite says", func(t *testing.T) {
 		conformance.Run(t, conformance.Cloud{Keystone: c.CloudURL() + "/v3", User: lab.User, Password: lab.Password, Project: lab.Project, HTTP: c.HTTP(),
-			Boot: c.Boot, Group: c.Group, Kill: c.ComputeKill, Start: c.ComputeStart, Stop: c.ComputeStop, Beat: c.beat, Freeze: c.Freeze, Thaw: c.Thaw, Knob: c.Knob, Guests: c.Guests})
+			Boot: c.Boot, Group: c.Group, Kill: c.ComputeKill, Start: c.ComputeStart, Stop: c.ComputeStop, Freeze: c.Freeze, Thaw: c.Thaw, Knob: c.Knob, Guests: c.Guests})
 	})
 	const servers = 20
 	for _, host := range computes {
@@ -120,8 +120,6 @@ type novaService struct {
 	Forced bool   `json:"forced_down"`
 	Status string `json:"status"`
 	State  string `json:"state"`
-	// Updated moves with each heartbeat, and when the service is changed.
-	Updated string `json:"updated_at"`
 }
 
 func (c *cluster) novaService(host string) novaService {
@@ -129,18 +127,6 @@ func (c *cluster) novaService(host string) novaService {
 	var answer struct{ Services []novaService }
 	c.nova().get(c, "/os-services?binary=nova-compute&host="+host, &answer)
 	return answer.Services[0]
-}
-
-// beat waits for the next heartbeat of a host's nova-compute, which is not to be changed
-// meanwhile. The first comes five seconds after its start (nova/servicegroup/api.py).
-func (c *cluster) beat(ctx context.Context, host string) error {
-	before := c.novaService(host).Updated
-	return lab.Wait(ctx, time.Minute, "a heartbeat of "+host, func(context.Context) error {
-		if c.novaService(host).Updated == before {
-			return fmt.Errorf("the last one is of %s", before)
-		}
-		return nil
-	})
 }
 
 // mixed is what the instances of a host are when it dies, and what they must be in the

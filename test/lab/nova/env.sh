@@ -11,6 +11,7 @@ P_KEYSTONE=15000 P_NOVA=18774 P_PLACEMENT=18778 P_GLANCE=19292 P_NEUTRON=19696
 P_RABBIT=15672 P_RABBIT_DIST=15673 P_EPMD=14369
 
 ADMIN_PASS=secret
+
 # Clusters come first: corosync loses its token where a Nova that starts has every CPU.
 renice -n 10 $$ >/dev/null
 
