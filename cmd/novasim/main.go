@@ -43,6 +43,7 @@ func app() *cli.App {
 			&cli.DurationFlag{Name: "schedule-time", Value: 100 * time.Millisecond, Usage: "how long the scheduler takes"},
 			&cli.DurationFlag{Name: "claim-delay", Usage: "how long a destination takes before it touches anything"},
 			&cli.DurationFlag{Name: "service-down-time", Value: time.Minute, Usage: "after how long a silent service is down"},
+			&cli.BoolFlag{Name: "resume-guests", Usage: "have hosts start their guests when they boot"},
 			&cli.DurationFlag{Name: "token-lifetime", Value: time.Hour, Usage: "how long a token is valid"},
 			&cli.DurationFlag{Name: "latency", Usage: "how long every request takes"},
 			&cli.StringFlag{Name: "max-microversion", Value: "2.93", Usage: "the highest that Nova speaks"},
@@ -87,7 +88,7 @@ func config(c *cli.Context) (novasim.Config, error) {
 	return novasim.Config{
 		Hosts: hosts, Instances: batches, RebuildTime: c.Duration("rebuild-time"), RebuildLimit: c.Int("rebuild-limit"),
 		ScheduleTime: c.Duration("schedule-time"), ClaimDelay: c.Duration("claim-delay"), ServiceDownTime: c.Duration("service-down-time"),
-		TokenLifetime: c.Duration("token-lifetime"), Latency: c.Duration("latency"), MaxMicroversion: c.String("max-microversion"),
+		ResumeGuests: c.Bool("resume-guests"), TokenLifetime: c.Duration("token-lifetime"), Latency: c.Duration("latency"), MaxMicroversion: c.String("max-microversion"),
 		User: c.String("user"), Password: c.String("password"), Project: c.String("project"), PublicURL: c.String("public-url"),
 		Seed: c.Uint64("seed"),
 	}, nil

@@ -49,6 +49,9 @@ type Config struct {
 	// ServiceDownTime is after how long without a heartbeat a service is down, by
 	// default a minute.
 	ServiceDownTime time.Duration
+	// ResumeGuests has every host's nova-compute start, when it starts, the guests that ran
+	// when the host lost its power (resume_guests_state_on_host_boot).
+	ResumeGuests bool
 	// TokenLifetime is how long a token is valid, by default an hour.
 	TokenLifetime time.Duration
 	// MaxMicroversion is the highest that Nova speaks, by default Zed's 2.93.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -33,10 +32,11 @@ type attempt struct {
 	action   *action
 	event    *actionEvent
 
-	stage stage
-	dest  *host
-	boot  int      // which nova-compute of dest works on it
-	then  []func() // what waits for its end
+	stage       stage
+	sent, taken time.Time // when it was sent to its destination, and when that took it
+	dest        *host
+	boot        int      // which nova-compute of dest works on it
+	then        []func() // what waits for its end
 }
 
 type stage int
@@ -180,7 +180,7 @@ func (c *Cloud) schedule(a *attempt, e *actionEvent) {
 	}
 	c.finish(a.action, e, "")
 	dest.allocated[i.id] = true
-	a.dest, a.stage = dest, queued
+	a.dest, a.stage, a.sent = dest, queued, c.now
 	if dest.cast(func() { c.take(a) }) {
 		a.stage = over
 	}
@@ -213,7 +213,7 @@ func (c *Cloud) groupIsOn(h *host, i *instance) bool {
 // take is the destination taking the message; it may have to wait for a slot.
 func (c *Cloud) take(a *attempt) {
 	h := a.dest
-	a.stage, a.boot = working, h.boot
+	a.stage, a.boot, a.taken = working, h.boot, c.now
 	if c.cfg.RebuildLimit > 0 && h.rebuilding >= c.cfg.RebuildLimit {
 		h.waiting = append(h.waiting, func() { c.claim(a) })
 		return
@@ -329,13 +329,11 @@ func (c *Cloud) spawn(a *attempt) {
 		c.exists(a)
 		return
 	}
-	h.guests[i.id], h.disks[i.id] = true, true
-	i.ranOn = append(i.ranOn, h.name)
-	if !i.deleted {
-		if on := c.guestsOf(i); len(on) > 1 {
-			c.breach(SplitBrain, i, "runs on %s", strings.Join(on, " and on "))
-		}
+	harm := SplitBrain
+	if a.taken.Sub(a.sent) > longQueued {
+		harm = Replayed
 	}
+	c.run(i, h, harm)
 	if !c.save(a, "rebuild_spawning", "", "") {
 		return
 	}

@@ -13,10 +13,12 @@ type host struct {
 	number          int // the service's id below microversion 2.53
 	id, hypervisor  string
 	power           bool
-	compute         bool // nova-compute takes messages and sends heartbeats
-	draining        bool // it was told to stop, and finishes its rebuilds first
-	boot            int  // rises whenever nova-compute starts
-	lastBeat        time.Time
+	compute         bool      // nova-compute takes messages and sends heartbeats
+	draining        bool      // it was told to stop, and finishes its rebuilds first
+	boot            int       // rises whenever nova-compute starts
+	resume          bool      // nova-compute starts the guests that its host has lost
+	lastBeat        time.Time // of the nova-compute before this one
+	firstBeat       time.Time // of this one, when it is due
 	enabled, forced bool
 	reason          string
 	updated         time.Time
@@ -58,7 +60,7 @@ func (c *Cloud) addHost(name string) {
 		return
 	}
 	c.hosts = append(c.hosts, &host{name: name, number: len(c.hosts) + 1, id: uuid(c.ids), hypervisor: uuid(c.ids), power: true, compute: true,
-		enabled: true, lastBeat: c.now, updated: c.now, guests: map[string]bool{}, disks: map[string]bool{}, allocated: map[string]bool{}})
+		resume: c.cfg.ResumeGuests, enabled: true, lastBeat: c.now, firstBeat: c.now, updated: c.now, guests: map[string]bool{}, disks: map[string]bool{}, allocated: map[string]bool{}})
 	slices.SortFunc(c.hosts, byName)
 }
 
@@ -79,6 +81,9 @@ type HostChange struct {
 	FailCount int     `json:"fail_count,omitempty"`
 	// Hang has rebuilds wait at their end for as long as it is true.
 	Hang *bool `json:"hang,omitempty"`
+	// ResumeGuests is resume_guests_state_on_host_boot of the host's nova.conf, read when
+	// nova-compute starts.
+	ResumeGuests *bool `json:"resume_guests,omitempty"`
 	// Capacity is for how many instances the scheduler finds room, 0 for any number.
 	Capacity *int `json:"capacity,omitempty"`
 }
@@ -119,6 +124,9 @@ func (c *Cloud) ChangeHost(name string, change HostChange) error {
 	if change.Capacity != nil {
 		h.capacity = *change.Capacity
 	}
+	if change.ResumeGuests != nil {
+		h.resume = *change.ResumeGuests
+	}
 	if change.Hang != nil {
 		h.hang = *change.Hang
 		if !h.hang {
@@ -147,7 +155,8 @@ func (c *Cloud) ChangeHost(name string, change HostChange) error {
 		c.killCompute(h)
 	case "stop":
 		if h.compute {
-			h.compute, h.lastBeat, h.draining = false, c.now, h.rebuilding > 0
+			h.lastBeat = c.beat(h)
+			h.compute, h.draining = false, h.rebuilding > 0
 		}
 	}
 	return nil
@@ -167,9 +176,7 @@ func duration(text string, otherwise time.Duration) (time.Duration, error) {
 // killCompute ends nova-compute. What it worked on stays as it is for ever: nothing
 // in Nova takes it up again (case B).
 func (c *Cloud) killCompute(h *host) {
-	if h.compute {
-		h.lastBeat = c.now
-	}
+	h.lastBeat = c.beat(h)
 	h.compute, h.draining = false, false
 	h.boot++ // nor does it come up any more where it was about to
 	h.rebuilding, h.waiting, h.hung = 0, nil, nil
@@ -195,7 +202,8 @@ func (c *Cloud) startCompute(h *host) {
 		})
 		return
 	}
-	h.compute, h.lastBeat = true, c.now
+	// nova/service.py starts the heartbeats after init_host, five seconds later.
+	h.compute, h.firstBeat = true, c.now.Add(min(firstBeat, c.cfg.ReportInterval/2))
 	h.boot++
 	newest := map[string]*migration{}
 	for _, m := range c.migrations {
@@ -214,10 +222,47 @@ func (c *Cloud) startCompute(h *host) {
 			c.set(m, "completed")
 		}
 	}
+	if h.resume {
+		c.resumeGuests(h)
+	}
 	queue := h.queue
 	h.queue = nil
 	for _, take := range queue {
 		take()
+	}
+}
+
+// firstBeat is how long after its start a nova-compute sends its first heartbeat
+// (nova/servicegroup/drivers/db.py, join: initial_delay_override).
+const firstBeat = 5 * time.Second
+
+// beat is the last heartbeat of a host's nova-compute.
+func (c *Cloud) beat(h *host) time.Time {
+	if !h.compute || c.now.Before(h.firstBeat) {
+		return h.lastBeat
+	}
+	return c.now.Add(-c.now.Sub(h.firstBeat) % c.cfg.ReportInterval)
+}
+
+// resumeGuests is what nova-compute does at its start with
+// resume_guests_state_on_host_boot: it boots each instance that Nova has on the host and
+// that ran when the host lost its power, be it evacuated a moment later
+// (nova/compute/manager.py, _init_instance). One in error is left.
+func (c *Cloud) resumeGuests(h *host) {
+	for _, i := range c.instances {
+		if i.host == h.name && !i.deleted && i.taskState != "deleting" && h.disks[i.id] && !h.guests[i.id] && (i.vmState == "active" || i.vmState == "rescued") {
+			c.run(i, h, SplitBrain)
+		}
+	}
+}
+
+// run has a guest of an instance run on a host. Should it run elsewhere, too, harm is what
+// that is.
+func (c *Cloud) run(i *instance, h *host, harm string) {
+	h.guests[i.id], h.disks[i.id] = true, true
+	i.ranOn = append(i.ranOn, h.name)
+	if on := c.guestsOf(i); !i.deleted && len(on) > 1 {
+		c.breach(harm, i, "runs on %s", strings.Join(on, " and on "))
 	}
 }
 
@@ -239,7 +284,7 @@ func (h *host) cast(take func()) (lost bool) {
 // up is Nova's view of a service: forced_down rules, else the heartbeat's age does
 // (nova/servicegroup/api.py, service_is_up).
 func (c *Cloud) up(h *host) bool {
-	return !h.forced && (h.compute || c.now.Sub(h.lastBeat) <= c.cfg.ServiceDownTime)
+	return !h.forced && (h.compute && !c.now.Before(h.firstBeat) || c.now.Sub(h.lastBeat) <= c.cfg.ServiceDownTime)
 }
 
 // serviceChange is the body of PUT /os-services/{id} since 2.53.

@@ -292,6 +292,17 @@ func (c *Cloud) DestroyGuest(name, host string) {
 	}
 }
 
+// RebootGuests is an operator's hard reboot of what lies off on a host that is on.
+func (c *Cloud) RebootGuests(host string) {
+	defer c.lock()()
+	h := c.host(host)
+	for _, i := range c.instances {
+		if h != nil && h.compute && i.host == host && !i.deleted && h.disks[i.id] && !h.guests[i.id] {
+			c.run(i, h, SplitBrain)
+		}
+	}
+}
+
 // Delete deletes an instance, as its user would.
 func (c *Cloud) Delete(id string) error {
 	defer c.lock()()

@@ -491,6 +491,7 @@ func TestAChain(t *testing.T) { // M
 		s.host(h, HostChange{Power: "on"})
 		s.service(h, `{"forced_down":false}`)
 	}
+	s.pass(firstBeat)
 	s.down("compute-3")
 	s.accepted(id, "compute-1")
 	s.pass(time.Minute)
@@ -515,6 +516,7 @@ func TestARecordLeftBehindDestroysALiveGuest(t *testing.T) { // N
 	s.host("compute-1", HostChange{Power: "on"})
 	s.service("compute-1", `{"forced_down":false}`)
 	s.is("only the newest record is completed", s.records(id), "pre-migrating compute-2, completed compute-3")
+	s.pass(firstBeat)
 	s.down("compute-3")
 	s.accepted(id, "compute-1")
 	s.pass(time.Minute)
@@ -524,6 +526,27 @@ func TestARecordLeftBehindDestroysALiveGuest(t *testing.T) { // N
 	s.host("compute-1", HostChange{Compute: "start"})
 	s.looks("restarted", id, "ACTIVE active - compute-1", "completed compute-2, completed compute-3, done compute-1", "")
 	s.is("breaches", s.breaches(), "lost")
+}
+
+func TestAHostThatBootsStartsTheGuestsThatWereNotSent(t *testing.T) {
+	s := newSim(t, nil)
+	resume := true
+	s.host("compute-1", HostChange{ResumeGuests: &resume})
+	gone, left := s.boot("compute-1"), s.boot("compute-1")
+	s.down("compute-1")
+	s.accepted(gone, "compute-2")
+	s.pass(time.Minute)
+	s.host("compute-1", HostChange{Power: "on"})
+	s.looks("the one that has left", gone, "ACTIVE active - compute-2", "completed compute-2", "compute-2")
+	s.looks("the other", left, "ACTIVE active - compute-1", "", "compute-1")
+	s.is("no harm yet", s.breaches(), "")
+	s.accepted(left, "compute-3")
+	s.pass(time.Minute)
+	s.looks("the other, sent now", left, "ACTIVE active - compute-3", "done compute-3", "compute-1 compute-3")
+	s.is("breaches", s.breaches(), "source_alive split_brain")
+	s.host("compute-1", HostChange{Compute: "kill"})
+	s.host("compute-1", HostChange{Compute: "start"})
+	s.looks("only its start ends the second guest", left, "ACTIVE active - compute-3", "completed compute-3", "compute-3")
 }
 
 func TestWhatIsSentToADeadHostThatIsBelievedUp(t *testing.T) { // P

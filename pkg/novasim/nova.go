@@ -133,11 +133,7 @@ func (c *Cloud) stateOf(h *host) string {
 
 // shown is a service's updated_at: a PUT moves it, and so do heartbeats.
 func (c *Cloud) shown(h *host) time.Time {
-	beat := h.lastBeat
-	if h.compute {
-		beat = c.now.Add(-c.now.Sub(h.lastBeat) % c.cfg.ReportInterval)
-	}
-	if beat.After(h.updated) {
+	if beat := c.beat(h); beat.After(h.updated) {
 		return beat
 	}
 	return h.updated

@@ -16,6 +16,9 @@ const (
 	DoubleSend = "double_send"
 	// SplitBrain: guests of one instance ran on two hosts, be it for a moment.
 	SplitBrain = "split_brain"
+	// Replayed: the same, by a message that a host found in its queue when its nova-compute
+	// started, long after it was sent. Nobody can call such a message back (case C).
+	Replayed = "replayed"
 	// SourceAlive: an evacuation was accepted while the instance's guest still ran on
 	// the source, which thus had not lost its power.
 	SourceAlive = "source_alive"
@@ -28,6 +31,9 @@ type Breach struct {
 	What     string    `json:"what"`
 	At       time.Time `json:"at"`
 }
+
+// longQueued is how old a message has to be for its guest to be Replayed.
+const longQueued = 3 * time.Minute
 
 func (c *Cloud) breach(kind string, i *instance, format string, args ...any) {
 	c.breaches = append(c.breaches, Breach{kind, i.id, fmt.Sprintf(format, args...), c.now.UTC()})

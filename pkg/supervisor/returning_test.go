@@ -342,6 +342,7 @@ func TestAHostIsAdmittedInTheMiddleOnlyWhenNovaLetsIt(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.power()
 		w.must(w.operator().Admit(w.Context(), "compute-1"))
+		time.Sleep(10 * time.Second) // its first heartbeat
 		if s := w.service(); !s.Up || !s.Enabled || s.ForcedDown {
 			w.Errorf("%+v", s)
 		}

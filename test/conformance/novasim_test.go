@@ -54,7 +54,7 @@ func TestTheSimulatedCloud(t *testing.T) {
 			return change(host, novasim.HostChange{Power: "on", Compute: "start"})
 		},
 		Knob: func(host, knob, value string) error {
-			hang := value != ""
+			on := value != ""
 			switch knob {
 			case "spawn_delay": // twenty times as fast
 				seconds, err := strconv.Atoi(value)
@@ -65,7 +65,9 @@ func TestTheSimulatedCloud(t *testing.T) {
 			case "spawn_fail":
 				return change(host, novasim.HostChange{Fail: &value})
 			case "spawn_hang":
-				return change(host, novasim.HostChange{Hang: &hang})
+				return change(host, novasim.HostChange{Hang: &on})
+			case "resume_guests":
+				return change(host, novasim.HostChange{ResumeGuests: &on})
 			}
 			return fmt.Errorf("no knob %s", knob)
 		},

@@ -40,7 +40,8 @@ type Cloud struct {
 	// cell's database be away; Thaw is the end of that.
 	Freeze, Thaw func(service string) error
 	// Knob sets what the hypervisor of a host does with a rebuild: spawn_delay,
-	// spawn_fail, spawn_hang; an empty value is nothing.
+	// spawn_fail, spawn_hang; an empty value is nothing. With resume_guests its nova-compute
+	// starts the guests that ran when the host lost its power.
 	Knob func(host, knob, value string) error
 	// Guests tells which servers' guests a host runs.
 	Guests func(host string) (map[string]bool, error)
@@ -95,6 +96,7 @@ func Run(t *testing.T, cloud Cloud) {
 		{"a destination that is told to stop finishes first, and loses what it is sent meanwhile", (*suite).gracefulStop},
 		{"a delete and a stop that the dead host never got are undone by the evacuation", (*suite).resurrected},
 		{"a record left behind destroys the guest that has come back", (*suite).leftBehind},
+		{"a host that boots starts the guests that were not sent, and Nova evacuates them all the same", (*suite).guestsResumed},
 		{"all of it at microversion 2.53", (*suite).oldest},
 		{"the source's return completes its records, and only then it can be forced up", (*suite).sourceReturns},
 	} {
@@ -913,6 +915,39 @@ func (s *suite) leftBehind() { // N
 		s.until("force up", "200", func() string { return fmt.Sprint(s.set(host, `{"forced_down":false}`).code) })
 		s.up(host)
 	}
+	s.must(s.Kill(source))
+}
+
+// guestsResumed: of three servers on a dead host one is evacuated, one on its way and one
+// not sent when the host boots.
+func (s *suite) guestsResumed() {
+	ids := s.bootOnDead(3)
+	gone, going, left := ids[0], ids[1], ids[2]
+	s.evacuate(gone, other)
+	s.until("evacuated", "done "+other, func() string { return s.records(gone) })
+	s.must(s.Knob(dest, "spawn_hang", "yes"))
+	s.spawning(going, dest)
+	s.must(s.Knob(source, "resume_guests", "yes"))
+	beat := s.service(source).Updated
+	s.must(s.Start(source))
+	s.until("the guest that was not sent", source, func() string { return s.on(left) })
+	s.is("the one that has left", s.on(gone), other)
+	s.is("the one on its way", s.on(going), "")
+	s.is("no heartbeat yet", s.service(source).Updated, beat)
+	s.until("a heartbeat", "true", func() string { return fmt.Sprint(s.service(source).Updated.After(beat)) })
+	s.is("and still down to Nova", s.service(source).Up, false)
+
+	s.evacuate(left, other)
+	s.until("two guests", other+" "+source, func() string { return s.on(left) })
+	s.until("which Nova takes for a success", "ACTIVE active - "+other+", done "+other, func() string { return s.looks(left) + ", " + s.records(left) })
+	s.must(s.Knob(dest, "spawn_hang", ""))
+	s.until("the one on its way arrives", dest, func() string { return s.on(going) })
+	s.until("its record", "done "+dest, func() string { return s.records(going) })
+	s.must(s.Stop(source))
+	s.must(s.Start(source))
+	s.until("only its start ends the second guest", other, func() string { return s.on(left) })
+	s.until("completed", "completed "+other+", completed "+dest, func() string { return s.records(left) + ", " + s.records(going) })
+	s.must(s.Knob(source, "resume_guests", ""))
 	s.must(s.Kill(source))
 }
 

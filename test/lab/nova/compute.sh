@@ -15,7 +15,9 @@ case $cmd in
 start)
     alive "$name" && { echo "$name already runs" >&2; exit 1; }
     mkdir -p "$S/ctl"
-    printf '[DEFAULT]\nhost = %s\nstate_path = %s\n[oslo_concurrency]\nlock_path = %s/lock\n' "$name" "$S" "$S" >"$RUN/etc/$name.conf"
+    resume=false; [ ! -e "$S/ctl/resume_guests" ] || resume=true
+    printf '[DEFAULT]\nhost = %s\nstate_path = %s\nresume_guests_state_on_host_boot = %s\n[oslo_concurrency]\nlock_path = %s/lock\n' \
+        "$name" "$S" "$resume" "$S" >"$RUN/etc/$name.conf"
     at=$(( $(stat -c %s "$RUN/log/$name.log" 2>/dev/null || echo 0) + 1 ))
     start "$name" $PY "$NOVA/py/launch.py" nova-compute --config-file "$RUN/etc/nova.conf" --config-file "$RUN/etc/$name.conf"
     [ "${3:-}" = --nowait ] && exit 0
