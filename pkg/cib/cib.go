@@ -123,7 +123,7 @@ func NoteBack(ctx context.Context, store Records, host string, now time.Time) (S
 		if !found || s.Err != nil {
 			return s.Record, false
 		}
-		return s.PoweredOn(now)
+		return s.Seen(record.BackOn, now)
 	})
 }
 

@@ -170,7 +170,7 @@ func TestOnNotesTheReturnAndSucceedsAtOnce(t *testing.T) {
 	if r := hook(t, dir, &cloud{hang: true}, "action=on\nplug=compute-1\n"); r.code != 0 {
 		t.Errorf("%+v", r)
 	}
-	if s, _ := stored(t, dir, "compute-1"); !s.Back || s.Phase != record.Fenced {
+	if s, _ := stored(t, dir, "compute-1"); s.Back != record.BackOn || s.Phase != record.Fenced {
 		t.Errorf("%s", s.Encode())
 	}
 	if r := hook(t, dir, up(), "action=on\nplug=compute-1\non_wait=0.05\n"); r.code != 1 || !strings.Contains(r.stderr, "on_wait") {

@@ -34,9 +34,41 @@ const (
 	HeldByGuard Hold = "guard"
 	// HeldByOperator: until an operator resumes it.
 	HeldByOperator Hold = "operator"
-	// Resumed: an operator wants it carried, whatever the guard says of it.
+	// HeldBySource: the host is on again with nothing before its nova-compute, so that what
+	// was not sent may run there. What was sent is followed, nothing more is begun.
+	HeldBySource Hold = "source"
+	// Resumed: an operator wants it carried, whatever the guard says of it, or whatever is
+	// known of the host's power: see Overruled.
 	Resumed Hold = "resumed"
 )
+
+// Back is what was seen of a host since it was fenced. It only ever grows until the host
+// is fenced again.
+type Back string
+
+const (
+	// NotBack: nothing says that the host is on.
+	NotBack Back = ""
+	// BackOn: the host was powered on.
+	BackOn Back = "yes"
+	// BackRunning: its nova-compute was seen to run. Guests that were not evacuated by then
+	// may run there, whatever becomes of nova-compute.
+	BackRunning Back = "running"
+)
+
+// Beyond answers whether b says more than another one.
+func (b Back) Beyond(other Back) bool { return b.rank() > other.rank() }
+
+func (b Back) rank() int {
+	switch b {
+	case NotBack:
+		return 0
+	case BackOn:
+		return 1
+	default:
+		return 2
+	}
+}
 
 // Record is all that is kept of one host. Everything else is asked of Nova, so a
 // new owner needs nothing but this and a look at Nova to go on.
@@ -64,8 +96,11 @@ type Record struct {
 	Total, Done, Failed, Skipped int
 	// Updated is when the record was last written.
 	Updated time.Time
-	// Back is true once the host was seen powered on again in this generation.
-	Back bool
+	// Back is what was seen of the host in this generation.
+	Back Back
+	// Refenced is the generation in which it was decided to have the host fenced again,
+	// because it was on before its instances had left; 0: it never was.
+	Refenced int
 	// Hold says whether the evacuation may begin and go on.
 	Hold Hold
 	// Wait says in words what the evacuation waits for, or why something was left.
@@ -110,8 +145,11 @@ func (r Record) Encode() string {
 		}
 	}
 	put("updated", r.Updated.UTC().Format(timeFormat))
-	if r.Back {
-		put("back", "yes")
+	if r.Back != NotBack {
+		put("back", string(r.Back))
+	}
+	if r.Refenced > 0 {
+		put("refenced", strconv.Itoa(r.Refenced))
 	}
 	if r.Hold != "" {
 		put("hold", string(r.Hold))
@@ -199,7 +237,9 @@ func Parse(host, value string) (Record, error) {
 		case "updated":
 			r.Updated, err = time.Parse(timeFormat, val)
 		case "back":
-			r.Back = val == "yes"
+			r.Back = Back(val)
+		case "refenced":
+			r.Refenced, err = number(val)
 		case "hold":
 			r.Hold = Hold(val)
 		case "waiting_for":
@@ -223,9 +263,14 @@ func Parse(host, value string) (Record, error) {
 		return bad("unknown phase %q", r.Phase)
 	}
 	switch r.Hold {
-	case "", HeldByGuard, HeldByOperator, Resumed:
+	case "", HeldByGuard, HeldByOperator, HeldBySource, Resumed:
 	default:
-		return bad("hold=%s: it can be guard, operator or resumed", r.Hold)
+		return bad("hold=%s: it can be guard, operator, source or resumed", r.Hold)
+	}
+	switch r.Back {
+	case NotBack, BackOn, BackRunning:
+	default:
+		return bad("back=%s: it can be yes or running", r.Back)
 	}
 	if r.Gen < 1 {
 		return bad("gen must be 1 or more")

@@ -43,7 +43,7 @@ func TestWhatIsEncodedIsParsedBack(t *testing.T) {
 			Doubt: count.Draw(t, "doubt"), Since: moment.Draw(t, "since"), Updated: moment.Draw(t, "updated"),
 			Total: count.Draw(t, "total"), Done: count.Draw(t, "done"), Failed: count.Draw(t, "failed"), Skipped: count.Draw(t, "skipped"),
 			Hold: rapid.SampledFrom([]Hold{"", HeldByGuard, HeldByOperator, Resumed}).Draw(t, "hold"),
-			Back: rapid.Bool().Draw(t, "back"), Wait: clean(rapid.String().Draw(t, "wait")),
+			Back: rapid.SampledFrom([]Back{NotBack, BackOn, BackRunning}).Draw(t, "back"), Refenced: rapid.IntRange(0, 9).Draw(t, "refenced"), Wait: clean(rapid.String().Draw(t, "wait")),
 		}
 		value := r.Encode()
 		if strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
@@ -92,7 +92,7 @@ func TestFencing(t *testing.T) {
 	fenced := NewlyFenced("h", "", t0)
 	evacuating := fenced.Claimed("ctl1", 0, t0.Add(time.Second))
 	evacuated := evacuating.Settled(t0.Add(2 * time.Second))
-	back := func(r Record) Record { r, _ = r.PoweredOn(t0.Add(3 * time.Second)); return r }
+	back := func(r Record) Record { r, _ = r.Seen(BackOn, t0.Add(3*time.Second)); return r }
 	for _, c := range []struct {
 		name  string
 		from  Record
@@ -114,7 +114,7 @@ func TestFencing(t *testing.T) {
 			if got.Gen != c.gen || changed != c.again {
 				t.Fatalf("gen %d, changed %v", got.Gen, changed)
 			}
-			if changed && (got.Phase != Fenced || got.Since != t0.Add(c.after) || got.Owner != c.from.Owner || got.Back) {
+			if changed && (got.Phase != Fenced || got.Since != t0.Add(c.after) || got.Owner != c.from.Owner || got.Back != NotBack) {
 				t.Errorf("%+v", got)
 			}
 		})
@@ -152,15 +152,67 @@ func TestClaims(t *testing.T) {
 
 func TestAHostThatIsBackReturnsOnceItIsEvacuated(t *testing.T) {
 	r := NewlyFenced("h", "", t0).Claimed("ctl1", 0, t0)
-	r, changed := r.PoweredOn(t0)
+	r, changed := r.Seen(BackOn, t0)
 	if !changed || r.Phase != Evacuating {
 		t.Errorf("%s", r.Encode())
 	}
-	if again, changed := r.PoweredOn(t0.Add(time.Hour)); changed {
+	if again, changed := r.Seen(BackOn, t0.Add(time.Hour)); changed {
 		t.Errorf("said twice: %s", again.Encode())
 	}
 	if r = r.Settled(t0); r.Phase != Returning || r.Owner != "" {
 		t.Errorf("%s", r.Encode())
+	}
+}
+
+func TestWhatWasSeenOfAHostOnlyGrows(t *testing.T) {
+	r := NewlyFenced("h", "", t0)
+	for _, c := range []struct {
+		seen, want Back
+		changed    bool
+	}{
+		{NotBack, NotBack, false}, {BackOn, BackOn, true}, {BackOn, BackOn, false},
+		{BackRunning, BackRunning, true}, {BackOn, BackRunning, false}, {NotBack, BackRunning, false},
+	} {
+		next, changed := r.Seen(c.seen, t0)
+		if r = next; r.Back != c.want || changed != c.changed {
+			t.Errorf("%q seen: %q, changed %v", c.seen, r.Back, changed)
+		}
+	}
+	if r, _ = r.FencedAgain("", t0.Add(time.Second)); r.Back != NotBack {
+		t.Errorf("fenced again: %s", r.Encode())
+	}
+}
+
+func TestAnOperatorsWordIsAboutTheHostAsHeKnowsIt(t *testing.T) {
+	resumed := NewlyFenced("h", "", t0).Held(Resumed, "", t0)
+	if resumed.Overruled() {
+		t.Error("resumed while the host was off: that is the guard overruled, not the danger")
+	}
+	on, _ := resumed.Seen(BackOn, t0)
+	if on.Hold != "" || on.Overruled() {
+		t.Errorf("the host came on after the word: %s", on.Encode())
+	}
+	if again := on.Held(HeldBySource, "", t0).Held(Resumed, "", t0); !again.Overruled() || again.OnHold() {
+		t.Errorf("resumed although the host is on: %s", again.Encode())
+	}
+	if held := on.Held(HeldBySource, "", t0); held.OnHold() || held.Settled(t0).Hold != "" {
+		t.Errorf("held by its source is carried, and over when nothing is left: %s", held.Encode())
+	}
+}
+
+func TestAHostIsFencedAgainOnceByItself(t *testing.T) {
+	r, may := NewlyFenced("h", "", t0).Refencing(BackOn, t0)
+	if !may || r.Refenced != 1 || r.Back != BackOn {
+		t.Fatalf("%s", r.Encode())
+	}
+	if _, may = r.Refencing(BackRunning, t0); !may {
+		t.Error("a fencing that failed may be tried again")
+	}
+	if r, _ = r.FencedAgain("", t0.Add(time.Second)); r.Gen != 2 || r.Refenced != 1 {
+		t.Fatalf("%s", r.Encode())
+	}
+	if _, may = r.Refencing(BackOn, t0); may {
+		t.Error("on again after that: an operator's to decide")
 	}
 }
 

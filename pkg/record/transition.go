@@ -24,7 +24,7 @@ func NewlyFenced(host, node string, now time.Time) Record {
 // one before is under way: the host may have been on in between, unseen, and what it
 // took up then was lost again.
 func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
-	same := !r.Back && now.Sub(r.Since) < SameFencing
+	same := r.Back == NotBack && now.Sub(r.Since) < SameFencing
 	switch {
 	case same && r.Unfinished():
 		return r, false
@@ -50,21 +50,40 @@ func (r Record) NextGeneration(node string, now time.Time) Record {
 		since = r.Since.Add(time.Second)
 	}
 	return Record{Host: r.Host, Node: node, Phase: Fenced, Gen: r.Gen + 1, Since: since, Updated: now, Hold: hold,
+		Refenced: r.Refenced,
 		// An owner that is still at work keeps the host and the doubt about its
 		// requests: dropping them here would let another one in beside it.
 		Owner: r.Owner, Claim: r.Claim, Doubt: r.Doubt}
 }
 
-// PoweredOn notes that the host was powered on again. It returns false where that
-// is known already.
-func (r Record) PoweredOn(now time.Time) (Record, bool) {
-	if r.Back {
+// Seen notes what was seen of the host's power. It returns false where that is known
+// already. An operator's word to go on was about a host that was off, and is over.
+func (r Record) Seen(back Back, now time.Time) (Record, bool) {
+	if !back.Beyond(r.Back) {
 		return r, false
 	}
-	r.Back, r.Updated = true, now
+	r.Back, r.Updated = back, now
 	if r.Phase == Evacuated {
 		r.Phase = Returning
 	}
+	if r.Hold == Resumed {
+		r.Hold = ""
+	}
+	return r, true
+}
+
+// Overruled answers whether an operator has the host evacuated although it is known to be
+// on.
+func (r Record) Overruled() bool { return r.Back != NotBack && r.Hold == Resumed }
+
+// Refencing notes that the host is to be fenced again in this generation. It returns false
+// where that was done once already, in an earlier one.
+func (r Record) Refencing(back Back, now time.Time) (Record, bool) {
+	if r.Refenced != 0 && r.Refenced != r.Gen {
+		return r, false
+	}
+	r, _ = r.Seen(back, now)
+	r.Refenced, r.Updated = r.Gen, now
 	return r, true
 }
 
@@ -130,16 +149,25 @@ func (r Record) Released(doubtOver bool, now time.Time) Record {
 // Settled is the record when nothing is left to evacuate.
 func (r Record) Settled(now time.Time) Record {
 	r.Phase, r.Owner, r.Doubt, r.Updated = Evacuated, "", 0, now
-	if r.Back {
+	if r.Hold == HeldBySource {
+		r.Hold = ""
+	}
+	if r.Back != NotBack {
 		r.Phase = Returning
 	}
 	return r
 }
 
+// Powering is the record of an evacuated host that owner has powered on.
+func (r Record) Powering(owner string, now time.Time) Record {
+	r.Owner, r.Updated = owner, now
+	return r
+}
+
 // Returned is the record of an evacuated host whose return owner looks after.
 func (r Record) Returned(owner string, now time.Time) Record {
-	r.Phase, r.Owner, r.Back, r.Updated = Returning, owner, true, now
-	r.Wait = ""
+	r, _ = r.Seen(BackOn, now)
+	r.Phase, r.Owner, r.Updated, r.Wait = Returning, owner, now, ""
 	return r
 }
 
@@ -150,7 +178,20 @@ func (r Record) Held(by Hold, why string, now time.Time) Record {
 	return r
 }
 
-// OnHold answers whether the evacuation must not be carried now.
+// HeldFor is the record of an evacuation that begins nothing more because its source may
+// run, or does so no longer. What anybody else has said of it stands.
+func (r Record) HeldFor(source bool) Record {
+	switch {
+	case source && r.Hold == "":
+		r.Hold = HeldBySource
+	case !source && r.Hold == HeldBySource:
+		r.Hold = ""
+	}
+	return r
+}
+
+// OnHold answers whether the evacuation must not be carried now. One that is held by its
+// source is carried: what was sent has to be followed.
 func (r Record) OnHold() bool { return r.Hold == HeldByGuard || r.Hold == HeldByOperator }
 
 // Unfinished says whether there is still something to evacuate.
