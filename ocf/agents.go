@@ -9,9 +9,10 @@ import _ "embed"
 //go:embed nova-evacuate.xml
 var OCFMetadata string
 
-// FenceMetadata describes fence_nova_evac (fence-agents, metadata.rng). Its `on` is
-// automatic, so that Pacemaker skips it in the on-phase of a reboot and calls it
-// when the node rejoins (Pacemaker, daemons/fenced/fenced_remote.c, op_phase_on).
+// FenceMetadata describes fence_nova_evac (fence-agents, metadata.rng). Its `on` is not
+// automatic, so that Pacemaker calls it in the on-phase of a reboot, right after the power
+// device's: a host that is on again must be known to be (Pacemaker,
+// daemons/fenced/fenced_remote.c, op_phase_on).
 //
 //go:embed fence_nova_evac.xml
 var FenceMetadata string

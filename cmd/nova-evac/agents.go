@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/fence"
 	"github.com/nova-evac/nova-evac/pkg/nova"
@@ -29,7 +30,8 @@ func runFence(ctx context.Context, args []string) int {
 			cfg.Nova.UserAgent = userAgent("fence")
 			return nova.Connect(cfg.Nova)
 		},
-		Now: time.Now, Version: version, Stdout: os.Stdout, Stderr: os.Stderr,
+		Connection: cluster.NewPower(time.Now),
+		Now:        time.Now, Version: version, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	return agent.Run(ctx, args, os.Stdin)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/gate"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -73,6 +74,9 @@ func newGate(host string, from config.Sources, path string) (gate.Gate, error) {
 	if g.Records, g.Members, err = openRecords(path); err != nil {
 		return g, err
 	}
+	if path == "" {
+		g.Attest = attestGate
+	}
 	cfg, _, err := config.Load(from)
 	if err != nil {
 		return g, &exit{exitMisuse, err}
@@ -90,6 +94,11 @@ func newGate(host string, from config.Sources, path string) (gate.Gate, error) {
 	return g, nil
 }
 
+// attestGate tells the cluster what the gate on this node does.
+func attestGate(ctx context.Context, holds bool) error {
+	return cluster.AttestGate(ctx, holds, time.Now())
+}
+
 // runGateAgent is the OCF agent nova-evac-gate. It asks the cluster alone, of which it
 // is a part.
 func runGateAgent(ctx context.Context, args []string) int {
@@ -101,7 +110,7 @@ func runGateAgent(ctx context.Context, args []string) int {
 			}
 			return gate.Gate{Host: host, Records: records, Members: members}.Look(ctx)
 		},
-		Env: os.Getenv, Update: gate.UpdateAttribute, Stdout: os.Stdout, Stderr: os.Stderr,
+		Env: os.Getenv, Update: gate.UpdateAttribute, Attest: attestGate, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	return agent.Run(ctx, args)
 }

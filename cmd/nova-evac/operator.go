@@ -53,7 +53,8 @@ func admitCommand() *cli.Command {
 		Name:      "admit",
 		Usage:     "let hosts in that were fenced: force them up, enable them, drop their records",
 		ArgsUsage: "NAME…",
-		Description: "The supervisors do this by themselves when it is safe. A service that an operator disabled stays disabled.\n" +
+		Description: "The supervisors do this by themselves when it is safe. A host that is kept off is powered on. A service\n" +
+			"that an operator disabled stays disabled.\n" +
 			"Nova refuses a host whose nova-compute was not started since its evacuation.",
 		Flags: append(append(cloudFlags(), recordFlags()...), yesFlag),
 		Action: func(c *cli.Context) error {
@@ -108,9 +109,10 @@ func eachHost(c *cli.Context, asksNova bool, done string, do func(o supervisor.O
 		}
 		o.Nova, o.Domain, path = client, cfg.Domain, cfg.Records
 	}
-	if o.Records, _, err = openRecords(path); err != nil {
+	if o.Records, o.Members, err = openRecords(path); err != nil {
 		return err
 	}
+	o.Power = hostPower(path)
 	for _, name := range names {
 		if err := do(o, name); err != nil {
 			return err

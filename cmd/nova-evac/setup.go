@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
@@ -117,6 +118,14 @@ func openRecords(path string) (cib.Records, supervisor.Membership, error) {
 	}
 	local, err := localCluster(path)
 	return cib.File{Path: path}, local, err
+}
+
+// hostPower is the hand on the hosts' power: a records file has no cluster.
+func hostPower(records string) supervisor.Power {
+	if records != "" {
+		return nil
+	}
+	return cluster.NewPower(time.Now)
 }
 
 // fencings is where the fencing history is to be had: a records file has no cluster.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/record"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
 )
 
@@ -94,12 +95,20 @@ func printTable(w io.Writer, hosts []control.Host, now time.Time) error {
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "HOST\tPHASE\tGEN\tOWNER\tDONE\tFAILED\tLEFT\tSINCE\tUPDATED\tWAITING FOR")
+	fmt.Fprintln(table, "HOST\tPHASE\tGEN\tOWNER\tPOWER\tDONE\tFAILED\tLEFT\tSINCE\tUPDATED\tWAITING FOR")
 	for _, h := range hosts {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d/%d\t%d\t%d\t%s\t%s\t%s\n", h.Host, h.Phase, h.Gen, cmp.Or(h.Owner, "-"),
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s\t%s\n", h.Host, h.Phase, h.Gen, cmp.Or(h.Owner, "-"), cmp.Or(h.Power, "-"),
 			h.Done, h.Total, h.Failed, h.Skipped, ago(now, h.Since), ago(now, h.Updated), cmp.Or(h.WaitingFor, "-"))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		if h.Power == "off" && h.Phase != string(record.Evacuated) {
+			fmt.Fprintf(w, "%s is kept off until its instances have left it\n", h.Host)
+		}
+	}
+	return nil
 }
 
 // ago is how long ago something was, as short as one reads it at night.

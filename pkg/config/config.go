@@ -70,6 +70,10 @@ type Config struct {
 	StormHosts int `json:"storm_hosts,omitempty"`
 	// ManualReturn leaves it to an operator to let a host in that is ready.
 	ManualReturn bool `json:"manual_return,omitempty"`
+	// KeepOff leaves a host off that is evacuated (power_on=never); otherwise it is powered on.
+	KeepOff bool `json:"keep_off,omitempty"`
+	// Refence has a host fenced again, once, that is on before its instances have left.
+	Refence bool `json:"refence,omitempty"`
 	// LeaveError has instances left that were in error when their host died.
 	LeaveError bool `json:"leave_error,omitempty"`
 	// ResetStates are the states whose instances are reset to error to be evacuated.
@@ -221,6 +225,8 @@ func (v *values) config() Config {
 		StormShare:   v.number("storm_share", DefaultStormShare),
 		StormHosts:   v.number("storm_hosts", 0),
 		ManualReturn: v.bool("manual_return"),
+		KeepOff:      v.word("power_on", "evacuated", "never") == "never",
+		Refence:      v.m["refence"] == "" || v.bool("refence"),
 		LeaveError:   v.bool("leave_error"),
 		ResetStates:  v.states("reset_states"),
 		Records:      m["records"],
@@ -236,6 +242,18 @@ func (v *values) endpoint(name string) string {
 		v.fail(err)
 	}
 	return word
+}
+
+// word is one of a few; the first is the default.
+func (v *values) word(name string, words ...string) string {
+	text := v.m[name]
+	if text == "" {
+		return words[0]
+	}
+	if !slices.Contains(words, text) {
+		v.fail(fmt.Errorf("%s is %q: give %s", name, text, strings.Join(words, " or ")))
+	}
+	return text
 }
 
 func (v *values) bool(name string) bool {

@@ -90,13 +90,13 @@ func TestTheFirstSourceThatHasAValueWins(t *testing.T) {
 				UserDomain: "prod-users", ProjectDomainID: "prod-projects", Region: "prod-region", EndpointType: "public",
 				Insecure: true, CACert: "/etc/prod.pem", Timeout: nova.DefaultTimeout,
 			},
-			Cloud: "prod", MaxInFlight: 16, StormShare: 50,
+			Cloud: "prod", MaxInFlight: 16, StormShare: 50, Refence: true,
 		}
 		change(&c)
 		return c
 	}
 	plain := func(change func(*Config)) Config {
-		c := Config{Nova: nova.Options{EndpointType: "internal", Timeout: nova.DefaultTimeout}, MaxInFlight: 16, StormShare: 50}
+		c := Config{Nova: nova.Options{EndpointType: "internal", Timeout: nova.DefaultTimeout}, MaxInFlight: 16, StormShare: 50, Refence: true}
 		change(&c)
 		return c
 	}

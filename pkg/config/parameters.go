@@ -43,6 +43,8 @@ var names = map[string]string{
 	"storm_share":      "storm_share",
 	"storm_hosts":      "storm_hosts",
 	"manual_return":    "manual_return",
+	"power_on":         "power_on",
+	"refence":          "refence",
 	"leave_error":      "leave_error",
 	"reset_states":     "reset_states",
 	"records":          "records",

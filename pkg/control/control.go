@@ -48,6 +48,7 @@ type Host struct {
 	Phase      string    `json:"phase"`
 	Gen        int       `json:"gen"`
 	Owner      string    `json:"owner"`
+	Power      string    `json:"power"` // off, on, or running: its nova-compute was seen to run
 	Total      int       `json:"total"`
 	Done       int       `json:"done"`
 	Failed     int       `json:"failed"`

@@ -61,12 +61,18 @@ func Decide(s Situation, p Policy) Plan {
 			busy++
 		}
 	}
-	// An operator's own disable stands in the place of our reason, and stays.
 	// Evacuations of this generation show that the host was forced down before. If it is up
 	// now, it was let in: the record is one of the past.
-	letIn := !service.ForcedDown && service.Up && slices.ContainsFunc(slices.Collect(maps.Values(pasts)), func(p past) bool { return len(p.own) > 0 })
-	plan.ForceDown = !nova.KnowsDown(service, s.Reason) && !s.WasDown && !letIn
-	plan.Sending = service.ForcedDown && !plan.ForceDown && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded()
+	plan.Begun = slices.ContainsFunc(slices.Collect(maps.Values(pasts)), func(p past) bool { return len(p.own) > 0 })
+	letIn := !service.ForcedDown && service.Up && plan.Begun
+	plan.Returned = !s.WasDown && (letIn || heardSince(service, s))
+	plan.LetIn = plan.Returned && nothingLeft(service, s)
+	// An operator's own disable stands in the place of our reason, and stays.
+	plan.ForceDown = !nova.KnowsDown(service, s.Reason) && !s.WasDown && !plan.Returned
+	if service.ForcedDown && !s.Source.Safe() {
+		plan.Held = plan.Count(Waiting, Failed, Doubtful)
+	}
+	plan.Sending = service.ForcedDown && !plan.ForceDown && s.Source.Safe() && plan.Count(Failed)-s.FailedOnRecord <= p.unrecorded()
 	if plan.Sending {
 		for n, i := range plan.Instances {
 			if i.State == Waiting && busy < p.MaxInFlight {

@@ -45,6 +45,12 @@ func rebuilding(id string) nova.Server {
 	return s
 }
 
+func inError(id string) nova.Server {
+	s := server(id)
+	s.VMState = "error"
+	return s
+}
+
 func evacuation(n int, id, status, dest string) nova.Migration {
 	return nova.Migration{ID: n, Instance: id, Source: "src", Dest: dest, Status: status, Created: t0.Add(10 * time.Second)}
 }
@@ -77,12 +83,70 @@ func TestDecide(t *testing.T) {
 			want: "a:waiting", wait: "Nova to take the host for down",
 		},
 		{
-			name: "a nova-compute that runs too early is named as the danger that it is",
+			name: "a nova-compute that runs too early is named as the danger that it is, and what was not sent is held",
 			s: at(func(s *Situation) {
-				s.WasDown, s.Awake = true, true
+				s.WasDown, s.Source = true, SourceRuns
 				s.Snapshot.Servers = []nova.Server{server("a")}
 			}),
-			want: "a:waiting", send: "a", wait: "DANGER: nova-compute of src runs while 1 instances have not left",
+			want: "a:waiting", wait: "DANGER: nova-compute of src runs while instances have not left: 1 may run there and are not sent",
+		},
+		{
+			name: "a host that is on with nothing before its nova-compute is sent nothing from, and what is on its way goes on",
+			s: at(func(s *Situation) {
+				s.WasDown, s.Source = true, SourceOn
+				s.Snapshot.Servers = []nova.Server{rebuilding("a"), server("b")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
+			}),
+			want: "a:rebuilding b:waiting", wait: "DANGER: src is on while instances have not left, and no gate holds its nova-compute: 1 may run there",
+		},
+		{
+			name: "a host that is on behind a gate is evacuated",
+			s: at(func(s *Situation) {
+				s.WasDown, s.Source = true, SourceGated
+				s.Snapshot.Servers = []nova.Server{server("a")}
+			}),
+			want: "a:waiting", send: "a", wait: "1 sent",
+		},
+		{
+			name: "after a sign of life nothing is sent until it is known",
+			s: at(func(s *Situation) {
+				s.WasDown, s.Source = true, SourceUnsure
+				s.Snapshot.Servers = []nova.Server{server("a")}
+			}),
+			want: "a:waiting", wait: "it to be known whether src is off",
+		},
+		{
+			name: "a host that runs and that everything has left, or is leaving, is no danger to be held for",
+			s: at(func(s *Situation) {
+				s.WasDown, s.Source = true, SourceRuns
+				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
+			}),
+			want: "a:rebuilding", wait: "DANGER: nova-compute of src runs while instances have not left: it destroys their disks",
+		},
+		{
+			name: "a host that Nova has heard from since its fencing, and that nobody has forced down, is left alone",
+			s: at(func(s *Situation) {
+				s.Snapshot.Services[0].ForcedDown, s.Snapshot.Services[0].Up, s.Snapshot.Services[0].Updated = false, true, t0.Add(20*time.Second)
+				s.Snapshot.Servers = []nova.Server{server("a"), inError("b")}
+			}),
+			want: "a:waiting b:waiting", wait: "an operator: src is up, and nobody has it forced down; Nova has 2 instances there: see that they run (vm-a, vm-b), then 'nova-evac admit src'",
+		},
+		{
+			name: "nor is it forced down when it has fallen silent again: its guests may run",
+			s: at(func(s *Situation) {
+				s.Snapshot.Services[0].ForcedDown, s.Snapshot.Services[0].Updated = false, t0.Add(20*time.Second)
+				s.Snapshot.Servers = []nova.Server{server("a")}
+			}),
+			want: "a:waiting", wait: "'openstack compute service set --down src nova-compute'",
+		},
+		{
+			name: "a heartbeat from before the fencing is none since",
+			s: at(func(s *Situation) {
+				s.Snapshot.Services[0].ForcedDown, s.Snapshot.Services[0].Up, s.Snapshot.Services[0].Updated = false, true, t0.Add(2*time.Second)
+				s.Snapshot.Servers = []nova.Server{server("a")}
+			}),
+			want: "a:waiting", wait: "Nova to take the host for down",
 		},
 		{
 			name: "a host that was evacuated in this generation and is up was let in: it is not forced down again",
@@ -91,7 +155,7 @@ func TestDecide(t *testing.T) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "b", "completed", "d1")}
 			}),
-			want: "a:waiting", wait: "somebody to force the host down again",
+			want: "a:waiting", wait: "see that they run (vm-a)",
 		},
 		{
 			name: "a host whose forced_down was cleared meanwhile is not evacuated any more",
@@ -394,7 +458,18 @@ func TestDecide(t *testing.T) {
 				}
 				s.Snapshot.Courses = map[int]nova.Course{1: {Ended: t0.Add(-40 * time.Second)}, 2: {Ended: t0.Add(15 * time.Second)}}
 			}),
-			want: "a:waiting b:skipped c:skipped", send: "a",
+			want: "a:waiting b:skipped c:waiting", send: "a c",
+		},
+		{
+			name: "where the host was seen on again, an instance whose coming nobody can date is taken to have come since",
+			s: at(func(s *Situation) {
+				s.Source = SourceGated
+				s.Snapshot.Servers = []nova.Server{server("a")}
+				m := evacuation(1, "a", "completed", "src")
+				m.Source, m.Created, m.Updated = "d1", t0.Add(-time.Minute), t0.Add(20*time.Second)
+				s.Snapshot.Evacuations = []nova.Migration{m}
+			}),
+			want: "a:skipped", settled: true,
 		},
 		{
 			name: "an evacuation from before the fencing ends in a moment without a task",

@@ -1,6 +1,7 @@
 package evacuate
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -44,13 +45,22 @@ func stuckOn(server nova.Server, past past, s Situation) nova.Migration {
 			may = over || len(past.own) == 0 && m.Created.After(s.Since.Add(s.Skew-againTime))
 		case "completed":
 			// Its source's nova-compute was started, whatever had become of the evacuation.
-			may = over && course.Ended.IsZero() && !course.Failed && (len(past.own) > 0 || !course.Taken.IsZero())
+			may = over && course.Ended.IsZero() && !course.Failed && (len(past.own) > 0 || !course.Taken.IsZero() || past.crossed(s))
 		}
 		if m.Source == s.Host && m.Dest != "" && may && (last.ID == 0 || m.Updated.After(last.Updated)) {
 			last = m
 		}
 	}
 	return last
+}
+
+// crossed answers whether an evacuation of the instance was begun somewhere and has no end,
+// while its own record names no destination: the record of another one does.
+func (p past) crossed(s Situation) bool {
+	return slices.ContainsFunc(p.all, func(m nova.Migration) bool {
+		course := s.Snapshot.Courses[m.ID]
+		return m.Source == s.Host && m.Dest == "" && !course.Taken.IsZero() && course.Ended.IsZero() && !course.Failed
+	})
 }
 
 // hasGuest answers whether an instance's last rebuild failed because its hypervisor has a

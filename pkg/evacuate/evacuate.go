@@ -41,6 +41,11 @@ type Nova interface {
 type Progress struct {
 	Total, Done, Failed, Skipped, InFlight int
 	Wait                                   string
+	// Held counts the instances that are not sent because they may run on the host, and
+	// Source is why; Begun is true where others were sent in this generation.
+	Held   int
+	Source Source
+	Begun  bool
 	// Instances are the verdicts on what is still on the host.
 	Instances []Instance
 }
@@ -66,6 +71,13 @@ type Evacuation struct {
 	// May is asked before every request that changes something; an error holds it
 	// back and says why.
 	May func() error
+	// Source says what is known of the host's power, given what the heartbeats of its
+	// nova-compute say. It is asked at every look, and before anything is sent; it must not
+	// wait. nil: nothing but the heartbeats is known.
+	Source func(nova.Beat) Source
+	// Back names, by Nova's names, the other hosts that were fenced, are on again, and were
+	// not let in yet. nil: nobody knows of any.
+	Back func([]nova.Service) map[string]bool
 	// Report is told of all progress, and returns how many failed instances the
 	// host's record shows.
 	Report func(Progress) (failedOnRecord int)
@@ -86,7 +98,9 @@ type Evacuation struct {
 	told       bool // Nova was told that the host is down, and under which claim
 	wasDown    bool // and that was read back
 	pulse      nova.Pulse
-	trusted    bool // the witness in Nova was looked at
+	beat       nova.Beat
+	suspect    time.Time // until when it is unsure whether the host has run since its fencing
+	trusted    bool      // the witness in Nova was looked at
 	complained string
 	last       Progress
 
@@ -145,7 +159,11 @@ func (e *SupersededError) Error() string {
 	return fmt.Sprintf("evacuate host %s: Nova says that generation %d was claimed as %s: the record has lost that", e.Host, e.Found.Gen, e.Found.Claim)
 }
 
-// Run returns nil when nothing is left to evacuate. Otherwise it goes on until ctx
+// ErrReturned is what Run returns where the host was on again before Nova was told that it
+// is down, or was let in meanwhile: it needs nothing any more but to be enabled.
+var ErrReturned = errors.New("the host is up, and nothing is left to evacuate")
+
+// Run returns nil when nothing is left to evacuate, and ErrReturned. Otherwise it goes on until ctx
 // ends: a host is never given up.
 func (e *Evacuation) Run(ctx context.Context) error {
 	e.pulse = nova.Pulse{}
@@ -159,7 +177,7 @@ func (e *Evacuation) Run(ctx context.Context) error {
 		pause, settled, err := e.step(ctx)
 		var superseded *SupersededError
 		switch {
-		case errors.As(err, &superseded):
+		case errors.As(err, &superseded), errors.Is(err, ErrReturned):
 			return errors.Join(err, e.drained())
 		case ctx.Err() != nil:
 			return e.stopped(ctx)
@@ -195,9 +213,10 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 	if err := e.heed(ctx, snapshot.Services); err != nil {
 		return 0, false, err
 	}
+	e.feel(snapshot.Services)
 	s := Situation{
 		Now: e.Now(), Host: e.novaHost, Since: e.Witness.Since, Reason: e.Witness.Reason(), Skew: e.Nova.Skew(),
-		Awake: e.awake(snapshot.Services),
+		Beat: e.beat, Source: e.source(), Back: e.back(snapshot.Services),
 		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
 		Snapshot: snapshot, Attempts: e.attempts,
 	}
@@ -218,12 +237,18 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		s.Attempts = e.attempts
 		plan = Decide(s, e.Policy)
 	}
-	e.wasDown = e.wasDown || plan.Service.ForcedDown && !plan.ForceDown
+	if plan.LetIn {
+		return 0, false, fmt.Errorf("evacuate host %s: %w", e.Host, ErrReturned)
+	}
+	if !e.wasDown && plan.Service.ForcedDown && !plan.ForceDown {
+		e.wasDown = true
+		e.pulse = nova.Pulse{} // what moved until now was Nova being told
+	}
 	e.newest = newest(s)
 	if err := e.act(ctx, plan); err != nil {
 		return 0, false, err
 	}
-	e.report(plan)
+	e.report(plan, s.Source)
 	e.enqueue(plan)
 	if err := e.stopArrivals(ctx); err != nil {
 		return 0, false, err
@@ -235,10 +260,42 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 	return e.pause(plan, e.Now().Sub(began)), plan.Settled, nil
 }
 
-// awake answers whether the host's nova-compute is alive although it is forced down.
-func (e *Evacuation) awake(services []nova.Service) bool {
-	service, found := find(services, e.novaHost)
-	return found && e.wasDown && e.pulse.Feel(service, e.Witness.Since, e.Now())
+// feel notes what the heartbeats of the host's nova-compute say.
+func (e *Evacuation) feel(services []nova.Service) {
+	e.beat = nova.Silent
+	if service, found := find(services, e.novaHost); found {
+		e.beat = e.pulse.Feel(service, e.Witness.Since, e.Now())
+		// Long after the fencing only a heartbeat moves a service of which Nova knows no more
+		// than the hook told it, or a request of somebody else.
+		told, ours := record.ParseReason(service.DisabledReason)
+		late := service.Updated.After(e.Witness.Since.Add(e.Nova.Skew() + e.Policy.APITime + clockMargin))
+		if !e.told && service.ForcedDown && ours && told.Claim == "" && late {
+			e.suspect = e.Now().Add(nova.BeatLife)
+		}
+	}
+	if e.Now().Before(e.suspect) {
+		e.beat = max(e.beat, nova.Moved)
+	}
+}
+
+// source is what is known of the host's power now.
+func (e *Evacuation) source() Source {
+	switch {
+	case e.Source != nil:
+		return e.Source(e.beat)
+	case e.beat == nova.Alive:
+		return SourceRuns
+	case e.beat == nova.Moved:
+		return SourceUnsure
+	}
+	return SourceOff
+}
+
+func (e *Evacuation) back(services []nova.Service) map[string]bool {
+	if e.Back == nil {
+		return nil
+	}
+	return e.Back(services)
 }
 
 // heed compares what Nova's service record says of the host's claims with ours.
@@ -406,6 +463,9 @@ func (e *Evacuation) act(ctx context.Context, plan Plan) error {
 		if err := e.May(); err != nil {
 			return err
 		}
+		if !e.source().Safe() {
+			return nil // the next look says why
+		}
 		e.send(ctx, send, stop)
 	}
 	return nil
@@ -472,12 +532,13 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func (e *Evacuation) report(plan Plan) {
+func (e *Evacuation) report(plan Plan, source Source) {
 	p := Progress{
 		Done: plan.Done, Total: plan.Done + len(plan.Instances),
 		Failed: plan.Count(Failed), Skipped: plan.Count(Skipped),
 		InFlight: plan.Count(Sent, Rebuilding) + len(plan.Send),
 		Wait:     plan.Wait, Instances: plan.Instances,
+		Held: plan.Held, Source: source, Begun: plan.Begun,
 	}
 	if n := len(e.orphaned); n > 0 {
 		p.Wait = strings.TrimPrefix(fmt.Sprintf("%s; %d deleted meanwhile, %s", p.Wait, n, e.orphaned[0]), "; ")
@@ -596,7 +657,7 @@ func (e *Evacuation) glide(ctx context.Context, pause time.Duration) time.Durati
 			if rebuilding[next.ID] {
 				continue // somebody else's doing
 			}
-			if e.May() != nil {
+			if e.May() != nil || !e.source().Safe() {
 				return 0 // the look will say why
 			}
 			e.inFlight[next.ID] = true

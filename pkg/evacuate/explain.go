@@ -23,6 +23,8 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 		}
 	}
 	switch {
+	case plan.Returned:
+		return explainReturned(plan, s), time.Time{}
 	case plan.ForceDown:
 		parts = append(parts, "Nova to take the host for down")
 	case !plan.Service.ForcedDown:
@@ -30,8 +32,8 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 		// instances running: nothing is sent until somebody says otherwise.
 		parts = append(parts, "somebody to force the host down again: its forced_down was cleared while instances were left on it")
 	}
-	if n := len(plan.Instances) - plan.Count(Skipped); s.Awake && n > 0 {
-		parts = append(parts, fmt.Sprintf("DANGER: nova-compute of %s runs while %d instances have not left, and destroys their disks: stop it, and put 'nova-evac gate' before it", s.Host, n))
+	if n := len(plan.Instances) - plan.Count(Skipped); n > 0 {
+		parts = append(parts, danger(plan, s)...)
 	}
 	where := map[string]int{}
 	var oldest Instance
@@ -68,7 +70,7 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 	if n := plan.Count(Sent) + len(plan.Send); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d sent", n))
 	}
-	if n := plan.Count(Waiting) - len(plan.Send); n > 0 {
+	if n := plan.Count(Waiting) - len(plan.Send); n > 0 && plan.Held == 0 {
 		parts = append(parts, fmt.Sprintf("%d waiting for a slot", n))
 	}
 	for _, state := range []State{Failed, Doubtful, Skipped} {
@@ -77,6 +79,28 @@ func explain(plan Plan, s Situation) (string, time.Time) {
 		}
 	}
 	return strings.Join(parts, "; "), until
+}
+
+// danger says what is feared of a host that is on while instances have not left it.
+func danger(plan Plan, s Situation) []string {
+	what := ""
+	switch s.Source {
+	case SourceOff, SourceGated:
+		return nil
+	case SourceUnsure:
+		if plan.Held == 0 {
+			return nil
+		}
+		return []string{fmt.Sprintf("it to be known whether %s is off: there was a sign of life, and %d instances are not sent meanwhile", s.Host, plan.Held)}
+	case SourceRuns:
+		what = fmt.Sprintf("DANGER: nova-compute of %s runs while instances have not left", s.Host)
+	default:
+		what = fmt.Sprintf("DANGER: %s is on while instances have not left, and no gate holds its nova-compute", s.Host)
+	}
+	if plan.Held == 0 {
+		return []string{what + ": it destroys their disks; stop it"}
+	}
+	return []string{fmt.Sprintf("%s: %d may run there and are not sent; have it fenced again ('nova-evac host --fence %s'), or let it in with them ('nova-evac admit %[3]s')", what, plan.Held, s.Host)}
 }
 
 // example names the first instance in a state, with its reason.
@@ -88,6 +112,8 @@ func example(instances []Instance, state State) string {
 	}
 	return ""
 }
+
+func join(names []string) string { return strings.Join(names, ", ") }
 
 // clock is a moment as the record's reader finds it beside since and updated.
 func clock(t time.Time) string { return t.UTC().Format("15:04:05Z") }

@@ -111,8 +111,12 @@ type Situation struct {
 	Reason string
 	// WasDown is true once forced_down and Reason were read back in this run.
 	WasDown bool
-	// Awake is true where the host's nova-compute is seen alive.
-	Awake bool
+	// Beat is what its nova-compute's heartbeats say, and Source what all signs together say
+	// of the host.
+	Beat   nova.Beat
+	Source Source
+	// Back names the other hosts that were fenced, are on again, and were not let in yet.
+	Back map[string]bool
 	// FailedOnRecord is how many instances the host's record says have failed. A
 	// new owner takes the order of sending from Nova, which does not show what it
 	// refused; the count on record tells it how many may stand before the frontier,
@@ -188,6 +192,15 @@ type Plan struct {
 	Done int
 	// Settled is true when nothing is left to do.
 	Settled bool
+	// Returned is true where the host was on again before Nova was told that it is down, or
+	// was let in: it is not forced down, and nothing is sent.
+	Returned bool
+	// LetIn is true where a host that has returned needs nothing any more but to be enabled.
+	LetIn bool
+	// Held counts the instances that are not sent because they may run on the host. Begun is
+	// true where others were sent in this generation.
+	Held  int
+	Begun bool
 	// Wait says what it waits for, or what was left and why.
 	Wait string
 	// Until is when the plan changes by itself at the earliest; zero: only Nova

@@ -25,6 +25,10 @@ const staleAccepted = 30 * time.Second
 // sent elsewhere by then, both rebuild the instance.
 const queueTime = 3 * time.Minute
 
+// bootTime is how long it is left there where that host is on again by then, and boots: it
+// takes the message as soon as its nova-compute starts.
+const bootTime = 15 * time.Minute
+
 // answerTime is from when on an evacuation that no destination has taken is traced: the
 // conductor waits so long for the scheduler (rpc_response_timeout), and then gives up
 // without a word to anybody.
@@ -146,7 +150,13 @@ func queued(m nova.Migration, s Situation) bool {
 	case course.Err == "" && course.Sent.IsZero():
 		return s.novaAge(m) < longRebuild
 	}
-	return s.Now.Add(s.Skew).Sub(course.Sent) < queueTime
+	limit := queueTime
+	for _, host := range append(slices.Clone(s.Snapshot.Headed[m.Instance]), m.Dest) {
+		if s.Back[host] {
+			limit = bootTime
+		}
+	}
+	return s.Now.Add(s.Skew).Sub(course.Sent) < limit
 }
 
 // untaken answers whether, as far as the record says, no destination has begun.
@@ -232,7 +242,12 @@ func (p past) arrivedAfterFencing(s Situation) bool {
 			return false
 		}
 		course := s.Snapshot.Courses[m.ID]
-		return m.Status != "completed" || course.Ended.IsZero() || course.Ended.After(s.Since.Add(s.Skew+clockMargin))
+		if m.Status == "completed" && course.Ended.IsZero() {
+			// Records cross, and its events are those of another one. Of a host that nobody has
+			// seen on since its fencing that is no sign of one.
+			return s.Source != SourceOff
+		}
+		return m.Status != "completed" || course.Ended.After(s.Since.Add(s.Skew+clockMargin))
 	})
 }
 

@@ -38,14 +38,21 @@ type Nova interface {
 	ForceDown(ctx context.Context, service nova.Service, reason string) error
 }
 
+// Connection is the cluster's connection to a node. *cluster.Power is one.
+type Connection interface {
+	KeepApart(ctx context.Context, node string) error
+}
+
 // Agent is the hook with what it works on.
 type Agent struct {
 	// Records opens the store: path is the parameter records, empty for the CIB.
 	Records func(path string) (cib.Records, error)
 	// Nova connects; it must not touch the network.
-	Nova    func(config.Config) (Nova, error)
-	Now     func() time.Time
-	Version string
+	Nova func(config.Config) (Nova, error)
+	// Connection is kept from being tried while a node is off; nil: nothing is done about it.
+	Connection Connection
+	Now        func() time.Time
+	Version    string
 	// CloudsDirs is where clouds.yaml is looked for; nil is the usual places.
 	CloudsDirs []string
 
@@ -170,8 +177,11 @@ func (c *call) off(ctx context.Context) int {
 	if written {
 		fmt.Fprintf(c.Stderr, "host %s is recorded as fenced, generation %d\n", c.host, s.Gen)
 	}
-	if !s.Unfinished() {
-		return exitOK // evacuated already: a repetition
+	if c.Connection != nil && c.given["records"] == "" {
+		// Before the fencing ends: what the cluster computes next would connect to it.
+		if err := c.Connection.KeepApart(recording, cmp.Or(c.node, c.host)); err != nil {
+			c.warn("%v; the supervisor will", err)
+		}
 	}
 	if err := c.within(ctx, func(ctx context.Context) error { return c.forceDown(ctx, s.Witness().Reason()) }); err != nil {
 		c.warn("host %s is recorded, but Nova does not know yet that it is down: %v; the supervisor will tell it", c.host, err)

@@ -49,6 +49,17 @@ func up() *cloud {
 	return &cloud{services: []nova.Service{{Host: "compute-1.example.org", Up: true, Enabled: true}, {Host: "compute-2.example.org", Up: true, Enabled: true}}}
 }
 
+// connection is the cluster's connection to the hosts.
+type connection struct {
+	err error
+	do  func(node string)
+}
+
+func (c connection) KeepApart(_ context.Context, node string) error {
+	c.do(node)
+	return c.err
+}
+
 // broken is a store that cannot be reached.
 type broken struct{ cib.Records }
 
@@ -62,8 +73,15 @@ type result struct {
 // hook runs the agent once, on a records file in dir.
 func hook(t *testing.T, dir string, n *cloud, stdin string, args ...string) result {
 	t.Helper()
+	return connected(t, dir, n, nil, stdin, args...)
+}
+
+// connected is hook with a connection to the hosts, for one that is not nil.
+func connected(t *testing.T, dir string, n *cloud, to Connection, stdin string, args ...string) result {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	a := Agent{
+		Connection: to,
 		Records: func(string) (cib.Records, error) {
 			if dir == "" {
 				return broken{}, nil
@@ -101,6 +119,56 @@ func TestOffRecordsTheHostAndTellsNova(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"compute-1.example.org: " + record.NewlyFenced("compute-1.example.org", "", t0).Witness().Reason()}, n.forced); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestOffKeepsTheNodeApartBeforeItAsksNova(t *testing.T) {
+	for name, c := range map[string]struct {
+		stdin string
+		want  string // the node, empty for none
+		err   error
+	}{
+		"it has the host's name":        {"plug=compute-1\n", "compute-1", nil},
+		"it has its own name":           {"plug=compute-1\nnodename=node-1\n", "node-1", nil},
+		"the name is given twice":       {"plug=compute-1\nnodename=compute-1\n", "compute-1", nil},
+		"it is given by its name only":  {"nodename=compute-1\n", "compute-1", nil},
+		"the cluster refuses it":        {"plug=compute-1\n", "compute-1", errors.New("cibadmin: timed out")},
+		"the records are not the CIB's": {"plug=compute-1\nrecords=/tmp/records\n", "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, n, node := t.TempDir(), up(), ""
+			to := connection{c.err, func(of string) {
+				if node != "" {
+					t.Errorf("a second call, for %s", of)
+				}
+				node = of
+				if s, found := stored(t, dir, "compute-1"); !found || s.Phase != record.Fenced {
+					t.Error("it is not on record yet")
+				}
+				if len(n.forced) > 0 {
+					t.Error("Nova was asked first")
+				}
+			}}
+			r := connected(t, dir, n, to, "action=off\n"+c.stdin+cloudParams)
+			if r.code != 0 || node != c.want || len(n.forced) != 1 {
+				t.Errorf("%+v, kept apart: %q, Nova was told: %v", r, node, n.forced)
+			}
+			if warned := strings.Contains(r.stderr, "warning: cibadmin: timed out; the supervisor will"); warned != (c.err != nil) {
+				t.Errorf("it says %q", r.stderr)
+			}
+		})
+	}
+}
+
+func TestOffOfAHostThatIsRepeated(t *testing.T) {
+	var apart []string
+	to := connection{nil, func(node string) { apart = append(apart, node) }}
+	dir := t.TempDir()
+	for range 2 {
+		connected(t, dir, up(), to, "action=off\nplug=compute-1\n"+cloudParams)
+	}
+	if strings.Join(apart, " ") != "compute-1 compute-1" {
+		t.Errorf("one that is not evacuated yet: %v", apart)
 	}
 }
 

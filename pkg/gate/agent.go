@@ -29,6 +29,8 @@ type Agent struct {
 	Env func(name string) string
 	// Update sets the node attribute of this node; an empty value deletes it.
 	Update func(ctx context.Context, value string) error
+	// Attest is the gate's.
+	Attest func(ctx context.Context, holds bool) error
 
 	Stdout, Stderr io.Writer
 }
@@ -90,6 +92,11 @@ func (a *Agent) look(ctx context.Context, unknown string) int {
 	case held != "":
 		fmt.Fprintf(a.Stderr, "INFO: closed: %s\n", held)
 		value = "closed"
+	}
+	if a.Attest != nil && err == nil {
+		if err := a.Attest(ctx, value == "closed"); err != nil {
+			fmt.Fprintf(a.Stderr, "WARNING: %v\n", err)
+		}
 	}
 	if value == "" {
 		return ocf.Success

@@ -45,6 +45,10 @@ type Gate struct {
 	OpenUnknown time.Duration
 	// Poll is the pause between two looks.
 	Poll time.Duration
+	// Attest tells the cluster, again and again, that the gate holds nova-compute back, and
+	// once that it does no longer: without it nothing is evacuated from a host that is on.
+	// nil: there is nobody to tell.
+	Attest func(ctx context.Context, holds bool) error
 	// Say is told what the gate waits for, whenever that changes.
 	Say func(string)
 }
@@ -54,15 +58,23 @@ func (g Gate) Wait(ctx context.Context) error {
 	tick := time.NewTicker(g.Poll)
 	defer tick.Stop()
 	said, began := "", time.Now()
+	untold := ""
 	for {
 		held, err := g.Look(ctx)
 		switch {
 		case err == nil && held == "":
+			g.attest(ctx, false)
 			return nil
 		case err != nil && g.OpenUnknown > 0 && time.Since(began) >= g.OpenUnknown:
 			g.Say(fmt.Sprintf("%v: the gate opens all the same, as it was told to", err))
+			g.attest(ctx, false)
 			return nil
 		case err == nil:
+			if trouble := g.attest(ctx, true); trouble != untold && ctx.Err() == nil {
+				if untold = trouble; trouble != "" {
+					g.Say(trouble)
+				}
+			}
 			err = fmt.Errorf("%w: %s", ErrHeld, held)
 			began = time.Now()
 		default:
@@ -78,6 +90,17 @@ func (g Gate) Wait(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// attest does what it can, and says what is wrong: whoever is not told waits.
+func (g Gate) attest(ctx context.Context, holds bool) string {
+	if g.Attest == nil {
+		return ""
+	}
+	if err := g.Attest(ctx, holds); err != nil {
+		return fmt.Sprintf("the cluster does not know that the gate holds: %v", err)
+	}
+	return ""
 }
 
 // Look answers what keeps nova-compute from starting, nothing where it may. An error says

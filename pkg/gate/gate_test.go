@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -118,6 +120,191 @@ func TestTheAgentSetsTheAttributeAndNeverWaits(t *testing.T) {
 		held, unknown = step.held, step.unknown
 		if code := agent.Run(t.Context(), []string{step.action}); code != step.code || attribute != step.attribute {
 			t.Errorf("step %d, %s: exit code %d, attribute %q", n, step.action, code, attribute)
+		}
+	}
+}
+
+// ticket is a gate that waits, with what it has attested and said. It is its own cluster.
+type ticket struct {
+	Gate
+	records  *cib.Memory
+	away     error // of the cluster that is asked
+	trouble  error // of the cluster that is told
+	looks    int
+	steps    []func() // what happens, one at each fifth look
+	attested []bool
+	said     []string
+}
+
+// waiting makes the gate of a host that is being evacuated, looked at every second.
+func waiting() *ticket {
+	g := &ticket{records: &cib.Memory{}}
+	g.records.Restore(map[string]string{"compute-1": record.NewlyFenced("compute-1", "", time.Now()).Encode()})
+	g.Gate = Gate{Host: "compute-1", Records: g.records, Members: g, Poll: time.Second,
+		Attest: func(_ context.Context, holds bool) error { g.attested = append(g.attested, holds); return g.trouble },
+		Say:    func(text string) { g.said = append(g.said, text) }}
+	return g
+}
+
+func (g *ticket) View(context.Context) (cluster.View, error) {
+	if g.looks++; g.looks%5 == 0 && len(g.steps) > 0 {
+		step := g.steps[0]
+		g.steps = g.steps[1:]
+		step()
+	}
+	return cluster.View{Quorum: true}, g.away
+}
+
+// passes has the gate wait, for a minute or two at most, while the steps happen.
+func (g *ticket) passes(t *testing.T, steps ...func()) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second+g.Poll/2)
+	defer cancel()
+	g.steps = steps
+	return g.Wait(ctx)
+}
+
+func (g *ticket) evacuated() { g.records.Restore(nil) }
+
+func TestTheGateAttestsThatItHoldsUntilItOpens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := waiting()
+		if err := g.passes(t, g.evacuated); err != nil {
+			t.Error(err)
+		}
+		if want := []bool{true, true, true, true, false}; !slices.Equal(g.attested, want) {
+			t.Errorf("attested: %v", g.attested)
+		}
+		if len(g.said) != 1 || !strings.Contains(g.said[0], ErrHeld.Error()) {
+			t.Errorf("said: %q", g.said)
+		}
+	})
+}
+
+func TestAGateThatOpensAtOnceTakesItsWordBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := waiting()
+		g.evacuated()
+		if err := g.passes(t); err != nil || !slices.Equal(g.attested, []bool{false}) {
+			t.Errorf("%v, attested: %v", err, g.attested)
+		}
+	})
+}
+
+func TestAGateThatDoesNotKnowAttestsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := waiting()
+		g.away = cluster.ErrUnavailable
+		err := g.passes(t, func() {
+			if len(g.attested) > 0 {
+				t.Errorf("attested: %v, and nobody could be asked", g.attested)
+			}
+			g.away = nil
+		}, g.evacuated)
+		if want := []bool{true, true, true, true, true, false}; err != nil || !slices.Equal(g.attested, want) {
+			t.Errorf("%v, attested: %v", err, g.attested)
+		}
+	})
+}
+
+func TestAGateThatOpensUnknowingTakesItsWordBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := waiting()
+		g.OpenUnknown = time.Minute
+		if err := g.passes(t, func() { g.away = cluster.ErrUnavailable }); err != nil {
+			t.Error(err)
+		}
+		if n := slices.Index(g.attested, false); n < 1 || n != len(g.attested)-1 {
+			t.Errorf("attested: %v", g.attested)
+		}
+	})
+}
+
+func TestAClusterThatCannotBeToldIsNamedOnceAndChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := waiting()
+		g.trouble = errors.New("attrd_updater: Could not connect")
+		told := func() int {
+			n := 0
+			for _, text := range g.said {
+				if strings.Contains(text, "the cluster does not know that the gate holds: attrd_updater: Could not connect") {
+					n++
+				}
+			}
+			return n
+		}
+		err := g.passes(t, func() {
+			if told() != 1 || len(g.attested) != 4 {
+				t.Errorf("tried %d times, said: %q", len(g.attested), g.said)
+			}
+			g.trouble = nil
+		}, func() { g.trouble = errors.New("attrd_updater: Could not connect") }, g.evacuated)
+		if err != nil || told() != 2 || g.attested[len(g.attested)-1] {
+			t.Errorf("%v, said: %q", err, g.said)
+		}
+	})
+}
+
+func TestAGateThatIsStoppedIsStillHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := waiting()
+		if err := g.passes(t); !errors.Is(err, ErrHeld) || slices.Contains(g.attested, false) {
+			t.Errorf("%v, attested: %v", err, g.attested)
+		}
+	})
+}
+
+func TestWithNobodyToTellTheGateWaitsAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := waiting()
+		g.Attest = nil
+		if err := g.passes(t, g.evacuated); err != nil || len(g.said) != 1 {
+			t.Errorf("%v, said: %q", err, g.said)
+		}
+	})
+}
+
+func TestTheAgentAttestsWhatItHasSeen(t *testing.T) {
+	dir := t.TempDir()
+	var stderr bytes.Buffer
+	held, unknown := "", error(nil)
+	var attested []bool
+	trouble := error(nil)
+	agent := Agent{
+		Look:   func(context.Context, string) (string, error) { return held, unknown },
+		Env:    func(name string) string { return map[string]string{"OCF_RESKEY_state_dir": dir}[name] },
+		Update: func(context.Context, string) error { return nil },
+		Attest: func(_ context.Context, holds bool) error { attested = append(attested, holds); return trouble },
+		Stdout: &bytes.Buffer{}, Stderr: &stderr,
+	}
+	away := errors.New("nobody answers")
+	for n, step := range []struct {
+		action  string
+		held    string
+		unknown error
+		trouble error
+		want    []bool
+	}{
+		{"monitor", "3 instances", nil, nil, nil}, // it is not started
+		{"start", "", away, nil, nil},             // it is closed, and does not know
+		{"monitor", "3 instances", nil, nil, []bool{true}},
+		{"monitor", "3 instances", nil, nil, []bool{true}}, // each time: that is how it lives
+		{"monitor", "", away, nil, nil},
+		{"monitor", "", nil, nil, []bool{false}},
+		{"start", "3 instances", nil, nil, []bool{true}},
+		{"monitor", "3 instances", nil, errors.New("attrd is away"), []bool{true}},
+	} {
+		held, unknown, trouble, attested = step.held, step.unknown, step.trouble, nil
+		stderr.Reset()
+		code, want := agent.Run(t.Context(), []string{step.action}), ocf.Success
+		if n == 0 {
+			want = ocf.NotRunning
+		}
+		if code != want || !slices.Equal(attested, step.want) {
+			t.Errorf("step %d, %s: exit code %d, attested %v", n, step.action, code, attested)
+		}
+		if step.trouble != nil && !strings.Contains(stderr.String(), "WARNING: "+step.trouble.Error()) {
+			t.Errorf("step %d: it says %q", n, &stderr)
 		}
 	}
 }

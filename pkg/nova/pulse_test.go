@@ -10,16 +10,16 @@ func TestAPulseIsMoreThanOurOwnRequests(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		moves []int // the seconds at which updated_at moves
-		want  bool
+		want  Beat
 	}{
-		{"silence", nil, false},
-		{"what we told Nova ourselves", []int{5, 6, 7}, false},
-		{"one heartbeat", []int{10}, false},
-		{"heartbeats", []int{10, 20, 30}, true},
-		{"heartbeats that have ended", []int{10, 20, 30, 40}, false},
+		{"silence", nil, Silent},
+		{"requests that show nothing else", []int{5, 6, 7}, Moved},
+		{"one heartbeat", []int{10}, Moved},
+		{"heartbeats", []int{10, 20, 30}, Alive},
+		{"heartbeats that have ended", []int{10, 20, 30, 40}, Silent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p, service, got := Pulse{}, Service{Host: "compute-1", Updated: t0}, false
+			p, service, got := Pulse{}, Service{Host: "compute-1", Updated: t0}, Silent
 			end := 35
 			if len(c.moves) > 3 {
 				end = 140
@@ -35,9 +35,26 @@ func TestAPulseIsMoreThanOurOwnRequests(t *testing.T) {
 			if got != c.want {
 				t.Error(got)
 			}
-			if p.Feel(service, t0.Add(time.Hour), t0.Add(time.Duration(end)*time.Second)) {
+			if p.Feel(service, t0.Add(time.Hour), t0.Add(time.Duration(end)*time.Second)) != Silent {
 				t.Error("alive at once after another fencing")
 			}
 		})
+	}
+}
+
+func TestWhatNovaWasToldIsNoHeartbeat(t *testing.T) {
+	t0 := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+	p, s := Pulse{}, Service{Host: "compute-1", Updated: t0, Enabled: true}
+	p.Feel(s, t0, t0)
+	for n, change := range []func(){
+		func() { s.ForcedDown = true }, func() { s.Enabled = false }, func() { s.DisabledReason = "nova-evac gen=1" },
+		func() { s.DisabledReason = "nova-evac gen=1 claim=ctl1/1" },
+	} {
+		change()
+		at := t0.Add(time.Duration(n+1) * 10 * time.Second)
+		s.Updated = at
+		if got := p.Feel(s, t0, at); got != Silent {
+			t.Errorf("change %d: %v", n, got)
+		}
 	}
 }

@@ -71,10 +71,11 @@ func HostStatus(r record.Record, malformed error) control.Host {
 		return control.Host{Host: r.Host, Phase: "malformed", WaitingFor: malformed.Error()}
 	}
 	phase := string(r.Phase)
-	if r.OnHold() && r.Unfinished() {
+	if (r.OnHold() || r.Hold == record.HeldBySource) && r.Unfinished() {
 		phase = "held"
 	}
-	return control.Host{Host: r.Host, Phase: phase, Gen: r.Gen, Owner: r.Owner,
+	power := map[record.Back]string{record.NotBack: "off", record.BackOn: "on", record.BackRunning: "running"}[r.Back]
+	return control.Host{Host: r.Host, Phase: phase, Gen: r.Gen, Owner: r.Owner, Power: power,
 		Total: r.Total, Done: r.Done, Failed: r.Failed, Skipped: r.Skipped,
 		Since: r.Since, Updated: r.Updated, WaitingFor: r.Wait}
 }

@@ -39,6 +39,11 @@ func (g Guard) storm(services []nova.Service, records []cib.Stored, view cluster
 	if view.Maintenance {
 		return "the cluster to leave its maintenance mode"
 	}
+	// A remote node that is off is shown as online while the cluster tries to connect to it.
+	off := map[string]bool{}
+	for _, r := range records {
+		off[r.NodeName()] = r.Err == nil && r.Back == record.NotBack && view.Nodes[r.NodeName()].Remote
+	}
 	down, on := map[string]bool{}, maps.Clone(awake)
 	if on == nil {
 		on = map[string]bool{}
@@ -48,7 +53,7 @@ func (g Guard) storm(services []nova.Service, records []cib.Stored, view cluster
 		if err != nil {
 			continue // no compute host
 		}
-		on[s.Host] = n.Online && !n.Unclean
+		on[s.Host] = n.Online && !n.Unclean && !off[name]
 		down[s.Host] = !on[s.Host]
 	}
 	for _, r := range records {
@@ -154,7 +159,7 @@ func heldHint(host string) string {
 func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, services []nova.Service, look *watch, view cluster.View) error {
 	awake := map[string]bool{}
 	for _, r := range records {
-		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil && look.beats.Feel(service, r.Since, s.Now()) {
+		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil && look.beats.Feel(service, r.Since, s.Now()) == nova.Alive {
 			awake[service.Host] = true
 		}
 	}
@@ -167,7 +172,11 @@ func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, servi
 			continue
 		}
 		next := r.Held(record.HeldByGuard, why+heldHint(r.Host), s.Now())
-		if why == "" {
+		switch {
+		case why == "" && r.Back != record.NotBack:
+			// Its instances may run there: what is done about it is an operator's to say.
+			next = r.Held(record.HeldBySource, "a supervisor to claim it", s.Now())
+		case why == "":
 			next = r.Held("", "a supervisor to claim it", s.Now())
 		}
 		if next.Wait == r.Wait || !look.ours(r.Host, next.Wait, s.Now()) {

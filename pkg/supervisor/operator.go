@@ -24,6 +24,9 @@ type Operator struct {
 	}
 	Domain string
 	Now    func() time.Time
+	// Power and Members have Admit power a host on; nil where there is no cluster.
+	Power   Power
+	Members Membership
 }
 
 // letGo bounds the wait for an owner to stop: it waits for the answers to what it has
@@ -41,10 +44,11 @@ func (o Operator) Hold(ctx context.Context, host, why string) error {
 	})
 }
 
-// Resume has a host evacuated that is held, by whomever.
+// Resume has a host evacuated that is held, by whomever or whatever: with one that is on
+// it is the operator's word that what has not left it does not run there.
 func (o Operator) Resume(ctx context.Context, host string) error {
 	return o.change(ctx, host, func(r record.Record) (record.Record, error) {
-		if !r.OnHold() {
+		if !r.OnHold() && r.Hold != record.HeldBySource {
 			return r, errors.New("it is not held")
 		}
 		return r.Held(record.Resumed, "a supervisor to claim it", o.Now()), nil
@@ -77,9 +81,13 @@ func (o Operator) Find(ctx context.Context, host string) (r cib.Stored, recorded
 }
 
 // Admit lets a host in now: Nova takes it for alive, it is enabled unless an operator
-// disabled it, and its record is gone. What Nova refuses it for is the error.
+// disabled it, and its record is gone. A host that is kept off is powered on first. What
+// Nova refuses it for is the error.
 func (o Operator) Admit(ctx context.Context, host string) error {
-	return o.end(ctx, host, func(service nova.Service) error {
+	return o.end(ctx, host, func(r cib.Stored, service nova.Service) error {
+		if err := o.powerOn(ctx, r); err != nil {
+			return err
+		}
 		if service.ForcedDown {
 			if err := o.Nova.ForceUp(ctx, service); err != nil {
 				return err
@@ -95,7 +103,7 @@ func (o Operator) Admit(ctx context.Context, host string) error {
 // Forget drops a host's record and changes nothing else: the host stays forced down, and
 // disabled with a reason that is not ours, so that nobody writes the record again.
 func (o Operator) Forget(ctx context.Context, host string) error {
-	return o.end(ctx, host, func(service nova.Service) error {
+	return o.end(ctx, host, func(_ cib.Stored, service nova.Service) error {
 		if !service.Enabled && service.Ours() {
 			return o.Nova.Disown(ctx, service)
 		}
@@ -104,7 +112,7 @@ func (o Operator) Forget(ctx context.Context, host string) error {
 }
 
 // end stops whoever carries a host, tells Nova, and deletes the record.
-func (o Operator) end(ctx context.Context, host string, tell func(nova.Service) error) error {
+func (o Operator) end(ctx context.Context, host string, tell func(cib.Stored, nova.Service) error) error {
 	r, recorded, service, err := o.Find(ctx, host)
 	if err != nil {
 		return err
@@ -114,13 +122,36 @@ func (o Operator) end(ctx context.Context, host string, tell func(nova.Service) 
 			return err
 		}
 	}
-	if err := tell(service); err != nil {
+	if err := tell(r, service); err != nil {
 		return err
 	}
 	if !recorded {
 		return nil
 	}
+	// The hook has changed it, where the host was powered on.
+	all, err := o.Records.Query(ctx)
+	if err != nil {
+		return err
+	}
+	if now, found := cib.Find(all, r.Host); found && r.Err == nil && now.Err == nil && !now.Witness().Later(r.Witness()) {
+		r = now
+	}
 	return o.Records.Delete(ctx, r)
+}
+
+// powerOn powers a host on that the cluster keeps off.
+func (o Operator) powerOn(ctx context.Context, r cib.Stored) error {
+	if o.Power == nil || r.Host == "" || r.Err != nil || r.Back != record.NotBack {
+		return nil
+	}
+	view, err := o.Members.View(ctx)
+	if err != nil {
+		return err
+	}
+	if _, known := view.Nodes[r.NodeName()]; !known {
+		return nil
+	}
+	return o.Power.On(ctx, r.NodeName())
 }
 
 // stop waits until nobody carries a host any more.

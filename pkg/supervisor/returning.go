@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -30,6 +31,11 @@ type watch struct {
 	turn int
 	// due is what there is to do for hosts.
 	due map[string]due
+	// apart is true where nodes may be kept apart from the cluster: nobody has looked yet,
+	// or some were.
+	apart bool
+	// tried is when a host was last tried to be powered on.
+	tried map[string]time.Time
 }
 
 type due struct {
@@ -61,18 +67,32 @@ func comeback(r record.Record, service nova.Service, evacuations []nova.Migratio
 	case !awake:
 		return "nova-compute to start on " + service.Host
 	}
-	short := 0
+	// Nova takes the host for evacuated while one is there, and when nova-compute starts
+	// it destroys the guest of each, be it one that has come back since.
+	var short []string
 	for _, m := range evacuations {
-		// Nova takes the host for evacuated while one is there, and when nova-compute starts
-		// it destroys the guest of each, be it one that has come back since.
 		if m.Source == service.Host && slices.Contains([]string{"accepted", "pre-migrating", "done"}, m.Status) {
-			short++
+			short = append(short, m.Instance)
 		}
 	}
-	if short > 0 {
-		return fmt.Sprintf("nova-compute to be restarted on %s: %d evacuations were not over when it started, and only its start completes them in Nova", service.Host, short)
+	if len(short) == 0 {
+		return ""
 	}
-	return ""
+	restart := fmt.Sprintf("nova-compute to be restarted on %s: %d evacuations were not over when it started, and only its start completes them in Nova", service.Host, len(short))
+	if r.Back == record.BackRunning {
+		// It ran while instances were sent, so that it may have started their guests before.
+		return fmt.Sprintf("DANGER: guests of %s may run here and elsewhere; %s, and ends those guests", some(short), restart)
+	}
+	return restart
+}
+
+// some names a few instances.
+func some(ids []string) string {
+	const most = 3
+	if len(ids) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(ids[:most], ", "), len(ids)-most)
+	}
+	return strings.Join(ids, ", ")
 }
 
 // watchHosts looks after the hosts that nobody carries: those that are evacuated are let
@@ -80,7 +100,7 @@ func comeback(r record.Record, service nova.Service, evacuations []nova.Migratio
 func (s *Supervisor) watchHosts(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	w, last := &watch{beats: nova.Pulse{}, due: map[string]due{}}, ""
+	w, last := &watch{beats: nova.Pulse{}, due: map[string]due{}, apart: true, tried: map[string]time.Time{}}, ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -98,15 +118,17 @@ func (s *Supervisor) watchHosts(ctx context.Context) {
 }
 
 func (s *Supervisor) lookAfter(ctx context.Context, w *watch) error {
+	s.mu.Lock()
+	records := slices.Clone(s.records)
+	s.mu.Unlock()
 	if s.Only == nil {
 		if err := s.expel(ctx); err != nil {
 			return err
 		}
 	}
-	s.mu.Lock()
-	records := slices.Clone(s.records)
-	s.mu.Unlock()
-	records = slices.DeleteFunc(records, func(r cib.Stored) bool {
+	look := s.Power != nil && s.Only == nil && (len(records) > 0 || w.apart)
+	recorded := records
+	records = slices.DeleteFunc(slices.Clone(records), func(r cib.Stored) bool {
 		if s.Only != nil && (!s.Only(r.Host) || !r.Unfinished()) {
 			return true // who works on some hosts only lets none in
 		}
@@ -115,7 +137,9 @@ func (s *Supervisor) lookAfter(ctx context.Context, w *watch) error {
 	if len(records) == 0 {
 		clear(w.beats)
 		clear(w.due)
-		return nil
+		if !look {
+			return nil
+		}
 	}
 	view, err := s.Members.View(ctx)
 	if err != nil {
@@ -124,6 +148,15 @@ func (s *Supervisor) lookAfter(ctx context.Context, w *watch) error {
 	if !view.Quorum {
 		clear(w.beats)
 		clear(w.due)
+		return nil
+	}
+	if look {
+		// What is in the way of one host's connection keeps no other one from being let in.
+		if err := s.reconnect(ctx, recorded, w); err != nil {
+			s.Log.Warnf("look after the connections to hosts that were fenced: %v", err)
+		}
+	}
+	if len(records) == 0 {
 		return nil
 	}
 	w.turn = s.turn(view)
@@ -174,7 +207,10 @@ func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.
 	if err != nil {
 		return s.say(ctx, r, "Nova to list the host again", look)
 	}
-	awake := look.beats.Feel(service, r.Since, s.Now())
+	awake := look.beats.Feel(service, r.Since, s.Now()) == nova.Alive
+	if _, member := view.Nodes[r.NodeName()]; !awake && member && r.Phase == record.Evacuated && r.Back == record.NotBack && s.Power != nil {
+		return s.powerOn(ctx, r, service.Host, services, look, view)
+	}
 	var evacuations []nova.Migration
 	if awake {
 		if evacuations, err = s.Nova.Evacuations(ctx, service.Host, time.Time{}); err != nil {
@@ -285,7 +321,11 @@ func (w *worker) runReturn() {
 	defer close(w.ended)
 	defer w.s.forget(w)
 	defer w.cancel(nil)
-	err := w.letIn()
+	w.conclude(w.letIn())
+}
+
+// conclude gives the claim back where the host was not let in, and says why.
+func (w *worker) conclude(err error) {
 	if err == nil {
 		return
 	}

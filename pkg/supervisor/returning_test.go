@@ -281,7 +281,11 @@ func TestAShellThatWorksItselfGoesOnToo(t *testing.T) {
 // ---- the operator
 
 func (w *world) operator() supervisor.Operator {
-	return supervisor.Operator{Records: w.records, Nova: novasim.Direct{Cloud: w.cloud}, Now: time.Now}
+	o := supervisor.Operator{Records: w.records, Nova: novasim.Direct{Cloud: w.cloud}, Now: time.Now, Members: w.members}
+	if w.hand != nil {
+		o.Power = w.hand
+	}
+	return o
 }
 
 func TestAHostIsHeldInTheMiddleAndResumed(t *testing.T) {

@@ -46,6 +46,12 @@ type Options struct {
 	Guard   Guard
 	// ManualReturn leaves it to an operator to let a host in that is ready.
 	ManualReturn bool
+	// Power is the hand on the hosts' power; nil where there is none.
+	Power Power
+	// KeepOff leaves it to an operator to power a host on that is evacuated.
+	KeepOff bool
+	// Refence has a host fenced again, once, that is on before its instances have left.
+	Refence bool
 	// Domain is the DNS domain of Nova's host names.
 	Domain string
 	// Only, unless nil, restricts the work to some hosts.
@@ -85,6 +91,7 @@ type Supervisor struct {
 	mu      sync.Mutex
 	workers map[string]*worker
 	records []cib.Stored
+	view    cluster.View // as it was last seen to let this node act
 	// permitted is when the cluster was last seen to let this node act, refusal why
 	// it does not.
 	permitted time.Time
@@ -180,7 +187,7 @@ func (s *Supervisor) round(ctx context.Context) time.Duration {
 	if !view.Quorum {
 		return s.refuse(ctx, "its partition has no quorum")
 	}
-	s.permit()
+	s.permit(view)
 	s.follow(records)
 	for _, r := range records {
 		if s.ours(r) {
@@ -259,13 +266,13 @@ func (s *Supervisor) ours(r cib.Stored) bool {
 	return r.Err == nil && r.Unfinished() && (s.Only == nil || s.Only(r.Host))
 }
 
-func (s *Supervisor) permit() {
+func (s *Supervisor) permit(view cluster.View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refusal != "" {
 		s.Log.Info("the cluster lets this node act")
 	}
-	s.permitted, s.refusal = s.Now(), ""
+	s.permitted, s.refusal, s.view = s.Now(), "", view
 }
 
 func (s *Supervisor) refuse(ctx context.Context, why string) time.Duration {
@@ -318,7 +325,8 @@ func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.Vi
 		return // the next round shows who was quicker
 	}
 	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, why, cmp.Or(r.Owner, "none"))
-	w.fresh = r.Phase == record.Fenced && r.Hold != record.Resumed
+	// An owner may have died before the guard had judged, and before it had looked at Nova.
+	w.fresh = (r.Phase == record.Fenced || r.Total == 0) && r.Hold != record.Resumed
 	// The evacuation ends when the worker is told to, not with ctx: it has answers
 	// to wait for and a claim to release.
 	go w.run()
@@ -345,8 +353,9 @@ func (s *Supervisor) claim(ctx context.Context, r cib.Stored, next record.Record
 	if after, err := s.Members.View(ctx); err != nil || !after.Quorum {
 		s.refuse(ctx, "quorum was lost while it claimed a host")
 		return nil, nil
+	} else {
+		s.permit(after)
 	}
-	s.permit()
 	w := newWorker(s, claimed, r.Claim)
 	s.mu.Lock()
 	s.workers[r.Host] = w

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,9 @@ type world struct {
 
 	guard    supervisor.Guard
 	manual   bool
+	hand     *hand // on the hosts' power; nil: there is none
+	keepOff  bool
+	refence  bool
 	only     func(host string) bool
 	fencings []cluster.Fencing // the cluster's history
 	log      *logtest.Hook     // of the supervisor that was started last
@@ -173,7 +177,7 @@ func simulate(t *testing.T, n int, test func(w *world)) {
 			w.members.view.Nodes[node] = cluster.Node{Online: true}
 		}
 		w.cloud = novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2", "compute-3"}, RebuildTime: 5 * time.Second, Now: time.Now,
-			Instances: []novasim.Batch{{Count: n, Host: "compute-1"}}})
+			Instances: slices.Repeat([]novasim.Batch{{Host: "compute-1"}}, n)})
 		defer func() {
 			for _, p := range w.running {
 				p.stop()
@@ -198,14 +202,20 @@ func (w *world) start(node string) *process {
 	p := &process{ended: make(chan struct{})}
 	policy := evacuate.DefaultPolicy
 	policy.MaxInFlight = 4
-	p.Supervisor = supervisor.New(supervisor.Options{Owner: node, Records: mortalRecords{w.records, p}, Members: w.members,
+	o := supervisor.Options{Owner: node, Records: mortalRecords{w.records, p}, Members: w.members,
 		Nova: mortalNova{novasim.Direct{Cloud: w.cloud}, p}, Policy: policy, Now: time.Now, Guard: w.guard, ManualReturn: w.manual, Only: w.only,
-		Fencings: func(context.Context) ([]cluster.Fencing, error) { return w.fencings, nil }, Log: logrus.NewEntry(logger)})
+		KeepOff: w.keepOff, Refence: w.refence,
+		Fencings: func(context.Context) ([]cluster.Fencing, error) { return w.fencings, nil }, Log: logrus.NewEntry(logger)}
+	if w.hand != nil {
+		o.Power = mortalPower{w.hand, p}
+	}
+	p.Supervisor = supervisor.New(o)
 	w.members.set(func(v *cluster.View) { v.Supervisors[node] = true })
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop = cancel
 	go func() { defer close(p.ended); _ = p.Run(ctx) }()
 	w.running[node] = p
+	synctest.Wait() // it has looked once, and others know that it runs
 	return p
 }
 

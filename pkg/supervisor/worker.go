@@ -27,6 +27,8 @@ type worker struct {
 	host   string
 	prior  string // the claim before this one
 	fresh  bool   // its evacuation has not begun, the guard has a say
+	said   string // by watchSource, last
+	held   bool   // it was held because of its source when it was claimed
 	log    *logrus.Entry
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -37,10 +39,11 @@ type worker struct {
 	progress evacuate.Progress
 	reported bool // progress holds something
 	leaving  bool // the record is being deleted: that it is gone is no loss
+	seen     sighting
 }
 
 func newWorker(s *Supervisor, claimed cib.Stored, prior string) *worker {
-	w := &worker{s: s, host: claimed.Host, record: claimed, prior: prior, ended: make(chan struct{})}
+	w := &worker{s: s, host: claimed.Host, record: claimed, prior: prior, held: claimed.Hold == record.HeldBySource, ended: make(chan struct{})}
 	w.log = s.Log.WithFields(logrus.Fields{"host": claimed.Host, "gen": claimed.Gen})
 	w.ctx, w.cancel = context.WithCancelCause(context.Background())
 	return w
@@ -57,23 +60,31 @@ func (w *worker) run() {
 	w.mu.Unlock()
 	e := &evacuate.Evacuation{
 		Host: w.host, Witness: claimed.Witness(), Prior: w.prior, Doubt: claimed.Doubt, Domain: w.s.Domain,
-		Nova: w.s.Nova, Policy: w.s.Policy, Poll: w.s.novaPoll, Now: w.s.Now, May: w.s.May, Report: w.report, Distrust: w.distrust, Log: w.log,
+		Nova: w.s.Nova, Policy: w.s.Policy, Poll: w.s.novaPoll, Now: w.s.Now, May: w.s.May, Source: w.source, Back: w.s.back, Report: w.report, Distrust: w.distrust, Log: w.log,
 	}
-	writing := make(chan struct{})
-	go func() {
-		defer close(writing)
-		w.writeProgress()
-	}()
+	working, done := context.WithCancel(w.ctx)
+	defer done()
+	var beside sync.WaitGroup
+	beside.Go(func() { w.writeProgress(working) })
+	beside.Go(func() { w.watchSource(working) })
 	if w.fresh && !w.passes() {
 		w.cancel(nil)
-		<-writing
+		beside.Wait()
 		return
 	}
 	err := e.Run(w.ctx)
 	settled := err == nil
 	cause := context.Cause(w.ctx)
-	w.cancel(nil)
-	<-writing
+	done()
+	beside.Wait()
+	if returned := errors.Is(err, evacuate.ErrReturned) && !errors.Is(err, evacuate.ErrUnanswered); returned {
+		w.log.Warn("the host was on again before anything was sent, or was let in: its record is dropped")
+		err := w.letIn()
+		w.cancel(nil)
+		w.conclude(err)
+		return
+	}
+	w.cancel(nil) // from here on the record is as we leave it
 
 	var superseded *evacuate.SupersededError
 	switch {
@@ -105,6 +116,9 @@ func (w *worker) run() {
 func (w *worker) report(p evacuate.Progress) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if p.Held > 0 && w.seen.trouble != "" {
+		p.Wait += "; " + w.seen.trouble
+	}
 	w.progress, w.reported = p, true
 	return w.record.Failed
 }
@@ -123,6 +137,10 @@ func (w *worker) current() record.Record {
 	r := w.record.Record
 	if w.reported {
 		r.Total, r.Done, r.Failed, r.Skipped, r.Wait = w.progress.Total, w.progress.Done, w.progress.Failed, w.progress.Skipped, w.progress.Wait
+		r = r.HeldFor(w.progress.Held > 0 && w.progress.Source.On())
+	}
+	if w.seen.back.Beyond(r.Back) {
+		r, _ = r.Seen(w.seen.back, r.Updated)
 	}
 	return r
 }
@@ -201,12 +219,12 @@ func (w *worker) concede(found record.Witness, doubt int) {
 }
 
 // writeProgress writes the record every few seconds while it changes.
-func (w *worker) writeProgress() {
+func (w *worker) writeProgress(ctx context.Context) {
 	tick := time.NewTicker(writeEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-w.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
@@ -220,7 +238,7 @@ func (w *worker) writeProgress() {
 		next.Updated = w.s.Now()
 		// A conflict is not fought here: the supervisor's next round tells what the
 		// record is now, and whether it is still ours.
-		s, err := w.s.Records.Replace(w.ctx, old, next)
+		s, err := w.s.Records.Replace(ctx, old, next)
 		switch {
 		case err == nil:
 			w.saw(s)
