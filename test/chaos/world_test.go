@@ -39,7 +39,9 @@ const (
 	apiTime = time.Minute
 	// chaosTime is how long things go wrong; endTime when all must be well again.
 	chaosTime = 6 * time.Minute
-	endTime   = 2 * time.Hour
+	// bootMin and bootMax are how long a compute host boots until its nova-compute starts.
+	bootMin, bootMax = 15 * time.Second, 90 * time.Second
+	endTime          = 2 * time.Hour
 )
 
 // guards are what keeps from harm. The simulation is worth what it finds when one of
@@ -48,6 +50,7 @@ type guards struct {
 	noReadBack bool // whatever Nova says, the host is taken for down
 	noTakeover bool // nobody heeds who owns a host, in the record or in Nova
 	noLook     bool // what has no answer is sent again at once
+	noSource   bool // whether the source runs again is not looked at
 }
 
 // world is one run.
@@ -66,6 +69,12 @@ type world struct {
 	history []map[string]string // the CIB, second by second
 	counter map[string]int
 	fenced  map[string]time.Time // when compute hosts were, last
+	// keptOff: a fenced host stays off, as with stonith-action=off; otherwise Pacemaker powers
+	// it on at once. gated: nova-compute of every host waits behind a gate.
+	keptOff, gated bool
+	machines       map[string]*machine
+	boots          sync.WaitGroup
+	over           atomic.Bool // the run has ended
 	// operated is when an operator did something to a host or an instance.
 	operated map[string]time.Time
 	away     atomic.Bool // the cell's database
@@ -97,6 +106,16 @@ type process struct {
 	ended  chan struct{}
 	dead   bool
 	frozen chan struct{} // closed when it goes on; nil: it is not frozen
+}
+
+// machine is a compute host, as Pacemaker and the network see it.
+type machine struct {
+	busy  chan struct{} // one thing at a time is done to its power; not a mutex, for time has to pass meanwhile
+	boot  int           // rises whenever its power changes
+	up    bool          // it has booted: pacemaker_remote runs
+	apart bool          // the cluster is kept from connecting to it
+	holds bool          // its gate attests that it holds nova-compute back
+	died  bool          // and the cluster has not fenced it yet
 }
 
 // fault is trouble with the API for some time.
@@ -243,6 +262,9 @@ func (p *process) Services(ctx context.Context) (services []nova.Service, err er
 		}
 	}
 	for n, s := range services {
+		if p.w.guards.noSource {
+			services[n].Updated = p.w.began
+		}
 		if found, ours := record.ParseReason(s.DisabledReason); p.w.guards.noTakeover && ours && found.Claim != "" {
 			services[n].DisabledReason = ""
 		}
@@ -458,8 +480,192 @@ func (p *process) View(context.Context) (cluster.View, error) {
 			v.Supervisors[n.name] = true
 		}
 	}
+	for name, m := range w.machines {
+		// A remote node that is off is online for half a minute at a time, while the cluster
+		// tries to connect to it.
+		trying := !m.apart && int(now.Sub(w.began)/(30*time.Second))%2 == 1
+		v.Nodes[name] = cluster.Node{Remote: true, Online: m.died || m.up && !m.apart || trying, Unclean: false}
+	}
 	v.Quorum = with > controllers/2
 	return v, nil
+}
+
+// ---- the power of compute hosts
+
+// On is stonith_admin --unfence: whoever asked for it may die, it is done all the same.
+func (p *process) On(ctx context.Context, node string) error {
+	return p.power(ctx, "on", node, func(about string) { p.w.switchOn(about, node, true) })
+}
+
+// Off is stonith_admin --fence.
+func (p *process) Off(ctx context.Context, node string) error {
+	return p.power(ctx, "off", node, func(about string) { p.w.switchOff(about, node) })
+}
+
+func (p *process) power(_ context.Context, what, node string, do func(about string)) error {
+	if err := p.ready(); err != nil {
+		return err
+	}
+	w := p.w
+	id := w.nth(p.id + " power " + what + " " + node)
+	w.pause(id, 100*time.Millisecond, 3*time.Second)
+	if w.chance("power fails "+id) < 0.1 {
+		return errors.New("the BMC does not answer")
+	}
+	w.log("%s switches %s %s", p.id, node, what)
+	do(id)
+	return p.ready()
+}
+
+// Answer is a look at the machine over the network, which now and then is lost.
+func (p *process) Answer(_ context.Context, node string) (cluster.Answer, error) {
+	if err := p.ready(); err != nil {
+		return cluster.NoAnswer, err
+	}
+	w := p.w
+	id := w.nth(p.id + " answer " + node)
+	w.pause(id, time.Millisecond, 20*time.Millisecond)
+	on := w.powered(node)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case !on || w.guards.noSource || w.chance("answer lost "+id) < 0.05:
+		return cluster.NoAnswer, nil
+	case w.machines[node].up:
+		return cluster.Connectable, nil
+	}
+	return cluster.Answers, nil
+}
+
+func (p *process) Gate(_ context.Context, node string) (cluster.Gate, error) {
+	if err := p.ready(); err != nil {
+		return cluster.NoGate, err
+	}
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	if m := p.w.machines[node]; m.holds && !m.apart {
+		return cluster.GateHolds, nil
+	}
+	return cluster.NoGate, nil
+}
+
+func (p *process) KeepApart(_ context.Context, node string) error { return p.apart(node, true) }
+func (p *process) Rejoin(_ context.Context, node string) error    { return p.apart(node, false) }
+
+func (p *process) apart(node string, apart bool) error {
+	if err := p.ready(); err != nil {
+		return err
+	}
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.w.machines[node].apart = apart
+	return nil
+}
+
+func (p *process) Apart(context.Context) (nodes []string, err error) {
+	if err := p.ready(); err != nil {
+		return nil, err
+	}
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	for _, name := range p.w.hosts {
+		if p.w.machines[name].apart {
+			nodes = append(nodes, name)
+		}
+	}
+	return nodes, nil
+}
+
+// switchOn powers a compute host on, by its fencing level, whose hook notes it, or by its
+// button, of which nobody is told. It boots, and then its nova-compute starts, behind a
+// gate or not.
+func (w *world) switchOn(about, host string, level bool) {
+	m := w.machines[host]
+	m.busy <- struct{}{}
+	defer func() { <-m.busy }()
+	if !w.powered(host) {
+		w.log("%s is on", host)
+		_ = w.cloud.ChangeHost(host, novasim.HostChange{Power: "on", Compute: "held"})
+		w.mu.Lock()
+		m.boot++
+		boot := m.boot
+		w.mu.Unlock()
+		w.boots.Go(func() { w.bootUp(about, host, boot) })
+	}
+	if level {
+		w.pause("hook on "+about, 10*time.Millisecond, 100*time.Millisecond)
+		if _, _, err := cib.NoteBack(context.Background(), w.records, host, time.Now()); err != nil {
+			w.t.Error(err)
+		}
+	}
+}
+
+// bootUp is a boot, unless the power goes meanwhile.
+func (w *world) bootUp(about, host string, boot int) {
+	m := w.machines[host]
+	w.pause("boot "+about, bootMin, bootMax)
+	still := func(do func()) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if m.boot == boot {
+			do()
+		}
+		return m.boot == boot
+	}
+	if !still(func() { m.up = true }) {
+		return
+	}
+	for w.gated && !w.over.Load() {
+		all, err := w.records.Query(context.Background())
+		r, found := cib.Find(all, host)
+		held := err != nil || found && (r.Err != nil || r.Unfinished())
+		if !still(func() { m.holds = held }) {
+			return
+		}
+		if !held {
+			break
+		}
+		time.Sleep(2*time.Second + 23*time.Nanosecond)
+	}
+	// Not under the lock: the cloud is asked while it is held.
+	if still(func() {}) {
+		w.log("nova-compute of %s starts", host)
+		_ = w.cloud.ChangeHost(host, novasim.HostChange{Compute: "start"})
+	}
+}
+
+// switchOff powers a compute host off by its fencing level: its hook records it.
+func (w *world) switchOff(about, host string) {
+	m := w.machines[host]
+	m.busy <- struct{}{}
+	defer func() { <-m.busy }()
+	w.mu.Lock()
+	m.boot++
+	m.up, m.holds, m.died = false, false, false
+	w.mu.Unlock()
+	_ = w.cloud.ChangeHost(host, novasim.HostChange{Power: "off"})
+	var s cib.Stored
+	for range 1 + int(w.chance("hooks "+about)*2.5) { // a fencing may be repeated
+		var err error
+		if s, _, err = cib.NoteFenced(context.Background(), w.records, host, "", time.Now()); err != nil {
+			w.t.Error(err)
+		}
+		w.pause("hook "+about, 10*time.Millisecond, 100*time.Millisecond)
+	}
+	w.log("the hook records %s %s", host, s.Encode())
+	w.mu.Lock()
+	w.fenced[host] = time.Now()
+	m.apart = m.apart || w.chance("apart "+about) < 0.9
+	w.mu.Unlock()
+	if w.chance("told "+about) < 0.7 {
+		cloud := novasim.Direct{Cloud: w.cloud}
+		services, _ := cloud.Services(context.Background())
+		at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
+		reason := s.Witness().Reason()
+		if !nova.KnowsDown(services[at], reason) {
+			_ = cloud.ForceDown(context.Background(), services[at], reason)
+		}
+	}
 }
 
 // ---- Pacemaker
@@ -484,7 +690,7 @@ func (w *world) start(n *node) {
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
 	logger.AddHook(hook{p})
-	s := supervisor.New(supervisor.Options{Owner: n.name, Records: records{p}, Members: p, Nova: p, Policy: policy, Now: time.Now, Log: logrus.NewEntry(logger)})
+	s := supervisor.New(supervisor.Options{Owner: n.name, Records: records{p}, Members: p, Nova: p, Policy: policy, Power: p, Refence: true, Now: time.Now, Log: logrus.NewEntry(logger)})
 	w.log("%s starts", p.id)
 	go func() { defer close(p.ended); _ = s.Run(ctx) }()
 }
@@ -654,12 +860,12 @@ func (w *world) strike(about string) {
 		if dest != w.hosts[len(w.hosts)-1] { // one has to be left
 			on := w.powered(dest)
 			w.hostDies(about, dest)
-			// A host that comes back after minutes finds messages that were given up. Only a
-			// gate that keeps its nova-compute down helps against that.
-			if on && w.chance("return "+about) < 0.5 { // Pacemaker powers it on again, and nobody holds its nova-compute
-				w.pause("boot "+about, 5*time.Second, 60*time.Second)
-				w.log("%s is on again", dest)
-				_ = w.cloud.ChangeHost(dest, novasim.HostChange{Power: "on"})
+			// One that somebody switches on after minutes finds messages that were given up. Only
+			// a gate that keeps its nova-compute down helps against that.
+			if on && w.chance("button "+about) < 0.2 {
+				w.pause("button "+about, time.Second, 30*time.Second)
+				w.log("somebody pushes the button of %s", dest)
+				w.switchOn("button "+about, dest, false)
 			}
 		}
 	case 13: // rebuilds fail there for a while
@@ -675,9 +881,9 @@ func (w *world) strike(about string) {
 			_ = w.cloud.ChangeHost(h, novasim.HostChange{Capacity: &free})
 		}
 	case 15: // the host is powered on and dies again
-		_, _, _ = cib.NoteBack(context.Background(), w.records, w.hosts[0], time.Now())
-		_ = w.cloud.ChangeHost(w.hosts[0], novasim.HostChange{Power: "on", Compute: "held"})
-		w.pause("again "+about, time.Second, 30*time.Second)
+		w.log("somebody switches %s on", w.hosts[0])
+		w.switchOn("again "+about, w.hosts[0], w.chance("level "+about) < 0.5)
+		w.pause("again "+about, time.Second, 2*bootMax)
 		w.hostDies(about, w.hosts[0])
 	case 16: // Nova's own parts stand still
 		w.log("the scheduler is frozen")
@@ -729,6 +935,23 @@ func (w *world) operate() {
 			w.log("the guest of %s on %s is destroyed, as the record of %s asks", guest[1], guest[2], r.Host)
 			w.cloud.DestroyGuest(guest[1], guest[2])
 		}
+		if strings.Contains(r.Wait, "have it fenced again ('nova-evac host --fence") && time.Since(w.operated[r.Host]) > time.Minute {
+			w.log("%s is fenced again, as its record asks", r.Host)
+			w.operated[r.Host] = time.Now()
+			w.switchOff(w.nth("operator "+r.Host), r.Host)
+		}
+		if strings.Contains(r.Wait, "'openstack compute service set --down") && time.Since(w.operated[r.Host]) > time.Minute && !w.powered(r.Host) {
+			w.log("%s is forced down, as its record asks", r.Host)
+			w.operated[r.Host] = time.Now()
+			down := true
+			_ = w.cloud.SetService(r.Host, nil, nil, &down)
+		}
+		if strings.Contains(r.Wait, "then 'nova-evac admit "+r.Host+"'") && time.Since(w.operated[r.Host]) > time.Minute {
+			w.operated[r.Host] = time.Now()
+			o := supervisor.Operator{Records: w.records, Nova: novasim.Direct{Cloud: w.cloud}, Now: time.Now}
+			w.cloud.RebootGuests(r.Host)
+			w.log("%s is admitted, as its record asks: %v", r.Host, o.Admit(context.Background(), r.Host))
+		}
 		if strings.Contains(r.Wait, "nova-compute to be restarted") && time.Since(w.operated[r.Host]) > time.Minute {
 			w.log("nova-compute of %s is restarted, as its record asks", r.Host)
 			w.operated[r.Host] = time.Now()
@@ -736,6 +959,10 @@ func (w *world) operate() {
 			_ = w.cloud.ChangeHost(r.Host, novasim.HostChange{Compute: "start"})
 		}
 	}
+}
+
+func (w *world) up(host string) bool {
+	return slices.ContainsFunc(w.cloud.State().Hosts, func(h novasim.HostState) bool { return h.Name == host && h.Up })
 }
 
 func (w *world) powered(host string) bool {
@@ -812,28 +1039,17 @@ func (w *world) hostDies(about, host string) {
 		time.Sleep(record.SameFencing - time.Since(last) + time.Duration(1+w.chance("again "+about)*1e9))
 	}
 	w.log("%s dies", host)
+	m := w.machines[host]
+	w.mu.Lock()
+	m.boot++
+	m.up, m.holds, m.died = false, false, true
+	w.mu.Unlock()
 	_ = w.cloud.ChangeHost(host, novasim.HostChange{Power: "off"})
 	w.pause("dead "+about, 2*time.Second, 15*time.Second)
-	var s cib.Stored
-	for range 1 + int(w.chance("hooks "+about)*2.5) { // a fencing may be repeated
-		var err error
-		if s, _, err = cib.NoteFenced(context.Background(), w.records, host, "", time.Now()); err != nil {
-			w.t.Error(err)
-		}
-		w.pause("hook "+about, 10*time.Millisecond, 100*time.Millisecond)
-	}
-	w.log("the hook records %s %s", host, s.Encode())
-	w.mu.Lock()
-	w.fenced[host] = time.Now()
-	w.mu.Unlock()
-	if w.chance("told "+about) < 0.7 {
-		cloud := novasim.Direct{Cloud: w.cloud}
-		services, _ := cloud.Services(context.Background())
-		at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
-		reason := s.Witness().Reason()
-		if !nova.KnowsDown(services[at], reason) {
-			_ = cloud.ForceDown(context.Background(), services[at], reason)
-		}
+	w.switchOff(about, host)
+	if !w.keptOff {
+		w.pause("remapped "+about, 50*time.Millisecond, 3*time.Second)
+		w.switchOn("remapped "+about, host, true)
 	}
 }
 
@@ -866,13 +1082,25 @@ func (w *world) settled() string {
 	return strings.Join(missing, "\n")
 }
 
+// dump puts what Nova has of the evacuations and the hosts into the trace.
+func (w *world) dump() {
+	for _, h := range w.hosts {
+		records, _ := novasim.Direct{Cloud: w.cloud}.Evacuations(context.Background(), h, time.Time{})
+		for _, m := range records {
+			if m.Source == h {
+				w.log("record %d of %s: %s, %s to %s, created %s, updated %s", m.ID, m.Instance[:8], m.Status, m.Source, m.Dest, m.Created.Format(time.TimeOnly), m.Updated.Format(time.TimeOnly))
+			}
+		}
+	}
+	for _, h := range w.cloud.State().Hosts {
+		w.log("%+v", h)
+	}
+}
+
 // allReturn has every host powered on, does what the records ask an operator to do, and
 // answers what is not let in within an hour, or has come to harm by it.
 func (w *world) allReturn() string {
-	w.log("all hosts are powered on")
-	for _, h := range w.hosts {
-		_ = w.cloud.ChangeHost(h, novasim.HostChange{Power: "on", Compute: "start"})
-	}
+	w.log("all hosts are to return")
 	began := time.Now()
 	for {
 		time.Sleep(time.Second + 19*time.Nanosecond)
@@ -887,6 +1115,9 @@ func (w *world) allReturn() string {
 		}
 		if len(all) == 0 {
 			for _, h := range w.cloud.State().Hosts {
+				if h.Power == "off" { // it had no record that would have it powered on
+					w.switchOn(w.nth("return "+h.Name), h.Name, false)
+				}
 				if !h.Up || h.Status != "enabled" || h.ForcedDown {
 					missing = append(missing, fmt.Sprintf("no record, and not let in: %+v", h))
 				}
@@ -901,7 +1132,8 @@ func (w *world) allReturn() string {
 	}
 }
 
-// reasoned: an instance that Nova does not evacuate stays, and its host's record says so.
+// reasoned: an instance that Nova does not evacuate stays, and its host's record says so;
+// one that is stopped lies off on a host that came back before it was evacuated.
 func (w *world) reasoned(i novasim.InstanceState, recorded map[string]bool) bool {
-	return i.VMState == "paused" && recorded[i.Host]
+	return i.VMState == "paused" && recorded[i.Host] || i.VMState == "stopped" && i.Condition == "off" && w.up(i.Host)
 }
