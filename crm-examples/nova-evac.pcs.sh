@@ -5,12 +5,15 @@ set -eu
 cib=${1:-nova-evac.xml}
 pcs cluster cib "$cib"
 
-pcs -f "$cib" property set stonith-enabled=true stonith-timeout=60s concurrent-fencing=true
+# stonith-action=off: a fenced compute host stays off until its instances have left it
+pcs -f "$cib" property set stonith-enabled=true stonith-action=off stonith-timeout=60s concurrent-fencing=true
 
-# power: one device for each machine
+# power: one device for each machine; a controller that is fenced is rebooted
 for host in ctl1 ctl2 ctl3 compute-1 compute-2 compute-3; do
+    reboot=
+    case $host in ctl*) reboot=pcmk_off_action=reboot;; esac
     pcs -f "$cib" stonith create "ipmi-$host" fence_ipmilan ip="ipmi-$host.example.org" username=fence \
-        password_script=/etc/nova-evac/ipmi-password lanplus=1 pcmk_host_list="$host" op monitor interval=60s timeout=20s
+        password_script=/etc/nova-evac/ipmi-password lanplus=1 pcmk_host_list="$host" $reboot op monitor interval=60s timeout=20s
 done
 
 # the hook: called when the power is off for sure, records the host

@@ -158,7 +158,7 @@ func (c *cluster) fresh(instances map[string]int) {
 		}
 		return nil
 	}))
-	args := []string{"--rebuild-time", "5s"}
+	args := []string{"--rebuild-time", "5s", "--resume-guests"}
 	for host, n := range instances {
 		args = append(args, "--instances", fmt.Sprintf("%s=%d", host, n))
 	}

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +30,7 @@ func TestClusterWithRealNova(t *testing.T) {
 	const servers = 20
 	for _, host := range computes {
 		c.must(c.Knob(host, "spawn_delay", "3"))
+		c.must(c.Knob(host, "resume_guests", "yes")) // at the worst: a host that boots starts its guests
 	}
 	for _, s := range []struct {
 		name, host string
@@ -39,19 +42,18 @@ func TestClusterWithRealNova(t *testing.T) {
 			c.must(c.Kill(c.Context(), owner, "power"))
 			c.must(c.WaitFenced(c.Context(), owner))
 		}},
-		// It is powered on again at once, and there is no gate.
-		{"its nova-compute runs while instances have not left, which status names", "compute-3", func(c *cluster, host string) {
-			c.must(c.Knob("compute-4", "spawn_hang", "yes"))
-			c.until(host, 2*time.Minute, "to name the danger", func(h control.Host) bool {
-				return strings.Contains(h.WaitingFor, "DANGER: nova-compute of "+host+" runs")
-			})
-			c.must(c.Knob("compute-4", "spawn_hang", ""))
+		{"a host that is on again at once, with no gate, is fenced again and stays off until its instances have left", "compute-3", func(c *cluster, host string) {
+			c.until(host, time.Minute, "to be fenced a second time", func(h control.Host) bool { return h.Gen == 2 })
 		}},
 	} {
 		c.Run(s.name, func(t *testing.T) {
 			c := &cluster{T: t, Lab: c.Lab, sim: c.sim}
+			if s.host == "compute-3" {
+				c.remapped()
+			}
 			ids, err := c.Boot(c.Context(), servers, s.host)
 			c.must(err)
+			c.onceAtAnyMoment(ids)
 			start := time.Now()
 			c.must(c.Kill(c.Context(), s.host, "power"))
 			s.trouble(c, s.host)
@@ -62,8 +64,17 @@ func TestClusterWithRealNova(t *testing.T) {
 			}
 			t.Logf("%d instances evacuated %v after the power cut", h.Done, time.Since(start).Round(time.Second))
 			c.onceOnNova(ids, s.host)
+			c.back(s.host)
+			t.Logf("let in %v after the power cut", time.Since(start).Round(time.Second))
+			c.onceOnNova(ids, s.host)
 		})
 	}
+	c.Run("Nova is away during the fencing, and the host is back with its guests before that", func(t *testing.T) {
+		novaAway(&cluster{T: t, Lab: c.Lab, sim: c.sim})
+	})
+	c.Run("supervisors that come late let the guests of a host run, and what is sent all the same is named and ended", func(t *testing.T) {
+		lateSupervisors(&cluster{T: t, Lab: c.Lab, sim: c.sim})
+	})
 	c.Run("a host that is on again at once waits behind the gate, is let in, and takes new instances", func(t *testing.T) {
 		behindTheGate(&cluster{T: t, Lab: c.Lab, sim: c.sim})
 	})
@@ -74,31 +85,213 @@ func TestClusterWithRealNova(t *testing.T) {
 	})
 }
 
-// behindTheGate: in all of it no instance runs twice.
+// remapped has Pacemaker power fenced hosts on again at once, for the time of the test.
+func (c *cluster) remapped() {
+	c.Helper()
+	set := func(ctx context.Context, action string) {
+		_, err := c.Exec(ctx, "ctl1", "crm_attribute", "--name", "stonith-action", "--update", action)
+		c.must(err)
+	}
+	set(c.Context(), "reboot")
+	c.Cleanup(func() { set(context.Background(), "off") })
+}
+
+// parameter sets a parameter of the supervisors, for the time of the test: Pacemaker
+// restarts them.
+func (c *cluster) parameter(name, value string) {
+	c.Helper()
+	supervisor := func(ctx context.Context, node string) (string, error) {
+		return c.Lab.Exec(ctx, node, "pgrep", "-f", "^/usr/sbin/nova-evac supervise")
+	}
+	change := func(ctx context.Context, args ...string) {
+		before := map[string]string{}
+		for _, node := range lab.Controllers {
+			pid, err := supervisor(ctx, node)
+			c.must(err)
+			before[node] = pid
+		}
+		_, err := c.Lab.Exec(ctx, "ctl1", append([]string{"crm_resource", "--resource", "nova-evacuate"}, args...)...)
+		c.must(err)
+		c.must(lab.Wait(ctx, time.Minute, "all supervisors to be restarted", func(context.Context) error {
+			for _, node := range lab.Controllers {
+				pid, err := supervisor(ctx, node)
+				if err == nil && pid == before[node] {
+					err = fmt.Errorf("%s still has the one from before", node)
+				}
+				if err == nil {
+					_, err = c.Lab.Exec(ctx, node, "nova-evac", "ocf", "monitor")
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	change(c.Context(), "--set-parameter", name, "--parameter-value", value)
+	c.Cleanup(func() { change(context.Background(), "--delete-parameter", name) })
+}
+
+// onceAtAnyMoment asks the hypervisors twice a second, until the test ends, whether one of
+// these instances runs on two hosts.
+func (c *cluster) onceAtAnyMoment(ids []string) {
+	ended := make(chan struct{})
+	ctx, stop := context.WithCancel(c.Context())
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if guests, err := c.allGuests(); err != nil {
+				c.Errorf("ask the hypervisors: %v", err)
+				return
+			} else {
+				for _, id := range ids {
+					if on := guests[id]; len(on) > 1 {
+						c.Errorf("instance %s runs on %v", id, on)
+						return
+					}
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	c.Cleanup(func() { stop(); <-ended })
+}
+
+// resumed waits until a host that boots has started its guests, and Nova has heard from it.
+func (c *cluster) resumed(host string, ids []string) {
+	c.Helper()
+	c.must(lab.Wait(c.Context(), 2*time.Minute, host+" to run its guests again", func(context.Context) error {
+		on, err := c.Guests(host)
+		if err == nil && len(on) < len(ids) {
+			err = fmt.Errorf("it runs %d", len(on))
+		}
+		return err
+	}))
+}
+
+// novaAway: the host boots at once, and starts its guests, while Nova's API hangs. Nobody
+// could tell Nova that the host was down; once it is there again the host is left alone.
+func novaAway(c *cluster) {
+	const host = "compute-2"
+	c.back(host)
+	c.remapped()
+	ids, err := c.Boot(c.Context(), 10, host)
+	c.must(err)
+	c.onceAtAnyMoment(ids)
+	c.must(c.Freeze("api"))
+	thaw := sync.OnceValue(func() error { return c.Thaw("api") })
+	defer thaw()
+	c.must(c.Kill(c.Context(), host, "power"))
+	c.resumed(host, ids)
+	// Longer than a host boots; by then Nova has heard from its nova-compute.
+	c.until(host, 2*time.Minute, "to be on again for a while", func(h control.Host) bool { return h.Power != "off" && time.Since(h.Since) > 45*time.Second })
+	c.must(thaw())
+	h := c.until(host, 3*time.Minute, "to say what it sees", func(h control.Host) bool { return strings.Contains(h.WaitingFor, "nova-evac admit "+host) })
+	if h.Gen != 1 || !strings.Contains(h.WaitingFor, "see that they run") {
+		c.Errorf("%+v", h)
+	}
+	if s := c.novaService(host); s.Forced || s.Status != "enabled" || s.State != "up" {
+		c.Errorf("it was let alone: %+v", s)
+	}
+	_, err = c.alive("nova-evac", "admit", "--yes", host)
+	c.must(err)
+	c.must(c.statusWithout(host + " "))
+	c.stillThere(ids, host)
+}
+
+// lateSupervisors: the host boots at once, and runs its guests, while no supervisor runs.
+// Then they start: nothing is sent, and nothing that runs is ended. An operator who has it
+// evacuated all the same makes guests run twice; they are named, and end with the start of
+// nova-compute.
+func lateSupervisors(c *cluster) {
+	const host = "compute-2"
+	c.back(host)
+	c.remapped()
+	ids, err := c.Boot(c.Context(), 8, host)
+	c.must(err)
+	_, err = c.alive("crm_resource", "--resource", "nova-evacuate-clone", "--meta", "--set-parameter", "target-role", "--parameter-value", "Stopped")
+	c.must(err)
+	start := sync.OnceFunc(func() {
+		_, err := c.Lab.Exec(context.Background(), "ctl1", "crm_resource", "--resource", "nova-evacuate-clone", "--meta", "--delete-parameter", "target-role")
+		c.must(err)
+	})
+	defer start()
+	c.must(lab.Wait(c.Context(), time.Minute, "the supervisors to stop", func(context.Context) error {
+		out, err := c.alive("crm_resource", "--resource", "nova-evacuate-clone", "--locate")
+		if err == nil && strings.Contains(out, "is running on") {
+			err = errors.New(out)
+		}
+		return err
+	}))
+	c.must(c.Kill(c.Context(), host, "power"))
+	c.resumed(host, ids)
+	// Longer than a host boots: one that cannot have booted would be fenced again.
+	c.until(host, 2*time.Minute, "to be on again for a while", func(h control.Host) bool { return h.Power == "on" && time.Since(h.Since) > 45*time.Second })
+	start()
+	h := c.until(host, 2*time.Minute, "to be held", func(h control.Host) bool {
+		return h.Phase == "held" && strings.Contains(h.WaitingFor, "DANGER: nova-compute of "+host+" runs")
+	})
+	if h.Gen != 1 || h.Done != 0 || h.Power != "running" {
+		c.Errorf("%+v", h)
+	}
+	c.stillThere(ids, host)
+
+	_, err = c.alive("nova-evac", "resume", host)
+	c.must(err)
+	h = c.until(host, 3*time.Minute, "to name the guests that run twice", func(h control.Host) bool {
+		return h.Phase == "returning" && strings.Contains(h.WaitingFor, "DANGER: guests of ")
+	})
+	if !strings.Contains(h.WaitingFor, "may run here and elsewhere; nova-compute to be restarted on "+host) {
+		c.Errorf("%+v", h)
+	}
+	if s := c.novaService(host); !s.Forced {
+		c.Errorf("it was let in: %+v", s)
+	}
+	c.must(c.ComputeStop(host))
+	c.must(c.ComputeStart(host))
+	c.back(host)
+	c.onceOnNova(ids, host)
+}
+
+// stillThere: each instance runs on its host, and on no other, and was never evacuated.
+func (c *cluster) stillThere(ids []string, host string) {
+	c.Helper()
+	guests, api := c.guests(), c.nova()
+	for _, id := range ids {
+		if s, on := api.server(c, id), guests[id]; s.Status != "ACTIVE" || s.Task != nil || s.Host != host || len(on) != 1 || on[0] != host {
+			c.Errorf("instance %s: %+v, its guest is on %v", id, s, on)
+		}
+	}
+}
+
+// behindTheGate: the host is on at once, and nothing is sent from it before its gate says
+// that it holds nova-compute back. In all of it no instance runs twice.
 func behindTheGate(c *cluster) {
 	const host = "compute-1"
 	for _, host := range computes {
 		c.back(host)
 	}
 	c.gated()
+	c.remapped()
+	c.parameter("refence", "no")
 	ids, err := c.Boot(c.Context(), 15, host)
 	c.must(err)
+	c.onceAtAnyMoment(ids)
 	c.must(c.Kill(c.Context(), host, "power"))
 	start := time.Now()
-	look := func() {
-		for id, on := range c.guests() {
-			if len(on) > 1 {
-				c.Errorf("instance %s runs on %v", id, on)
-			}
-		}
+	h := c.evacuated(host)
+	if h.Gen != 1 {
+		c.Errorf("it was fenced again: %+v", h)
 	}
-	c.until(host, 3*time.Minute, "to be evacuated", func(h control.Host) bool {
-		look()
-		return h.Phase == "evacuated" || h.Phase == "returning"
-	})
 	evacuated := time.Since(start)
 	c.onceOnNova(ids, host)
-	c.letIn(host, look)
+	c.letIn(host)
 	c.Logf("evacuated %v after the power cut, let in after %v", evacuated.Round(time.Second), time.Since(start).Round(time.Second))
 	s := c.novaService(host)
 	if s.Forced || s.Status != "enabled" || s.State != "up" {
@@ -182,8 +375,6 @@ func mixedStates(c *cluster) {
 	if h.Skipped != 3 || h.Failed != 0 || !strings.Contains(h.WaitingFor, "Nova does not evacuate an instance that is") {
 		c.Errorf("status: %+v", h)
 	}
-	// An instance may be on the destination that died: it is powered on again at once,
-	// and takes up what was sent to it while Nova did not know that it was dead.
 	guests := c.guests()
 	for id, after := range want {
 		got := api.server(c, id)
@@ -220,15 +411,23 @@ func (c *cluster) back(host string) {
 // guests asks all hypervisors which guests they run.
 func (c *cluster) guests() map[string][]string {
 	c.Helper()
+	guests, err := c.allGuests()
+	c.must(err)
+	return guests
+}
+
+func (c *cluster) allGuests() (map[string][]string, error) {
 	guests := map[string][]string{}
 	for _, host := range computes {
 		on, err := c.Guests(host)
-		c.must(err)
+		if err != nil {
+			return nil, err
+		}
 		for id := range on {
 			guests[id] = append(guests[id], host)
 		}
 	}
-	return guests
+	return guests, nil
 }
 
 func (c *cluster) is(what string, got, want int) {
