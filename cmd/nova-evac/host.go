@@ -147,7 +147,7 @@ func workHere(ctx context.Context, cfg config.Config, client *nova.Client, recor
 	s := supervisor.New(supervisor.Options{
 		Owner: owner, Records: records, Members: members, Nova: client, Policy: policy(cfg), Domain: cfg.Domain,
 		Only:  func(host string) bool { _, ours := f.gens[host]; return ours },
-		Power: hostPower(cfg.Records), KeepOff: cfg.KeepOff, Refence: cfg.Refence,
+		Power: hostPower(cfg.Records), KeepOff: cfg.PowerOn == config.PowerOnNever, Refence: cfg.Refence,
 		Now: time.Now, Log: logrus.NewEntry(log),
 	})
 	fmt.Fprintf(f.out, "no supervisor runs, so the work is done here, as %s (%s)\n", owner, dir)

@@ -93,7 +93,7 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 	s := supervisor.New(supervisor.Options{
 		Owner: node, Records: records, Members: members, Nova: client, Policy: policy(cfg), Domain: cfg.Domain,
 		Guard: supervisor.Guard{Share: cfg.StormShare, Hosts: cfg.StormHosts}, ManualReturn: cfg.ManualReturn,
-		Power: hostPower(cfg.Records), KeepOff: cfg.KeepOff, Refence: cfg.Refence,
+		Power: hostPower(cfg.Records), KeepOff: cfg.PowerOn == config.PowerOnNever, Refence: cfg.Refence,
 		Fencings:  fencings(cfg.Records),
 		ShellGone: func() bool { return shellGone(stateDir) }, Now: time.Now, Log: log,
 	})

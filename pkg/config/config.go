@@ -12,7 +12,7 @@
 //     nor 2 says where the cloud is (no auth_url, no cloud). Then 2 is left out
 //     altogether, so that a stray OS_PASSWORD does not mix with them.
 //  4. The entry of clouds.yaml, with secure.yaml on top of it, that 1, 2 or 3 names.
-//  5. The defaults.
+//  5. The defaults of the table in parameters.go.
 //
 // So an explicit single value overrides that of the named cloud (--cloud prod
 // --region-name two), and with OS_CLOUD the other OS_* variables override the
@@ -30,23 +30,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
 // Secret is a password or the like; printed, logged or marshalled it is "***".
 type Secret = nova.Secret
-
-// DefaultMaxInFlight is how many evacuations run at a time where nothing is said.
-const DefaultMaxInFlight = 16
-
-// DefaultStormShare is the share of compute hosts, in percent, above which too much is
-// down at once.
-const DefaultStormShare = 50
 
 // Config is everything that a command or an agent is told about its cloud and
 // about how to work. It can be logged: its secrets print as "***". It goes to a
@@ -70,8 +60,8 @@ type Config struct {
 	StormHosts int `json:"storm_hosts,omitempty"`
 	// ManualReturn leaves it to an operator to let a host in that is ready.
 	ManualReturn bool `json:"manual_return,omitempty"`
-	// KeepOff leaves a host off that is evacuated (power_on=never); otherwise it is powered on.
-	KeepOff bool `json:"keep_off,omitempty"`
+	// PowerOn is when a fenced host is powered on: PowerOnEvacuated or PowerOnNever.
+	PowerOn string `json:"power_on,omitempty"`
 	// Refence has a host fenced again, once, that is on before its instances have left.
 	Refence bool `json:"refence,omitempty"`
 	// LeaveError has instances left that were in error when their host died.
@@ -83,6 +73,14 @@ type Config struct {
 	// Verbose asks for debug lines in the log.
 	Verbose bool `json:"verbose,omitempty"`
 }
+
+// When a fenced host is powered on.
+const (
+	// PowerOnEvacuated: when its instances have left it.
+	PowerOnEvacuated = "evacuated"
+	// PowerOnNever: an operator does it.
+	PowerOnNever = "never"
+)
 
 // Sources is where Load looks, besides clouds.yaml.
 type Sources struct {
@@ -104,7 +102,7 @@ type Sources struct {
 // cannot be understood or read; the Config is what could be, so that a caller can
 // join Validate's complaints to it.
 func Load(from Sources) (cfg Config, warnings []string, err error) {
-	given, _ := Parameters(from.Given)
+	given := Parameters(from.Given)
 	layers := []map[string]string{given}
 	env := map[string]string{}
 	if from.Env != nil {
@@ -120,8 +118,7 @@ func Load(from Sources) (cfg Config, warnings []string, err error) {
 		if resourceErr != nil {
 			err = errors.Join(err, resourceErr)
 		}
-		known, _ := Parameters(resource)
-		layers = append(layers, known)
+		layers = append(layers, Parameters(resource))
 	}
 	if cloud := merge(layers)["cloud"]; cloud != "" {
 		entry, warned, cloudErr := fromClouds(cloud, from.Env, from.CloudsDirs)
@@ -129,16 +126,31 @@ func Load(from Sources) (cfg Config, warnings []string, err error) {
 		warnings = append(warnings, warned...)
 		layers = append(layers, entry)
 	}
-	v := values{m: merge(layers), err: err}
-	cfg = v.config()
-	warnings = append(warnings, v.warnings...)
+	values := merge(append(layers, defaults()))
+	for _, p := range parameters {
+		if p.into == nil {
+			continue
+		}
+		bad := p.fill(&cfg, values[p.Name])
+		if bad == nil {
+			continue
+		}
+		_ = p.fill(&cfg, p.Default) // a test reads every default
+		if p.Name == "verbose" {    // no fencing must ever fail on it
+			warnings = append(warnings, bad.Error()+"; taken as no")
+			continue
+		}
+		err = errors.Join(err, bad)
+	}
+	cfg.Domain = strings.Trim(cfg.Domain, ".")
+	cfg.Nova.EndpointType, _ = nova.Endpoint(cfg.Nova.EndpointType) // one of the parameter's values
 	if cfg.PasswordFile != "" {
 		switch password, warning, fileErr := readPassword(cfg.PasswordFile); {
 		case cfg.Nova.Password != "":
 			warnings = append(warnings, "password_file "+cfg.PasswordFile+" is ignored: a password was given too")
 			cfg.PasswordFile = ""
 		case fileErr != nil:
-			v.err = errors.Join(v.err, fileErr)
+			err = errors.Join(err, fileErr)
 		default:
 			cfg.Nova.Password = password
 			if warning != "" {
@@ -146,7 +158,7 @@ func Load(from Sources) (cfg Config, warnings []string, err error) {
 			}
 		}
 	}
-	return cfg, warnings, v.err
+	return cfg, warnings, err
 }
 
 // rivals are the parameters that say the same thing in another way.
@@ -186,163 +198,6 @@ func merge(layers []map[string]string) map[string]string {
 	return merged
 }
 
-// values turns texts into a Config and collects what is wrong with them.
-type values struct {
-	m        map[string]string
-	warnings []string
-	err      error
-}
-
-func (v *values) config() Config {
-	m := v.m
-	return Config{
-		Nova: nova.Options{
-			AuthURL:                     m["auth_url"],
-			Username:                    m["username"],
-			UserID:                      m["user_id"],
-			Password:                    Secret(m["password"]),
-			ProjectName:                 m["project_name"],
-			ProjectID:                   m["project_id"],
-			UserDomain:                  m["user_domain"],
-			UserDomainID:                m["user_domain_id"],
-			ProjectDomain:               m["project_domain"],
-			ProjectDomainID:             m["project_domain_id"],
-			ApplicationCredentialID:     m["application_credential_id"],
-			ApplicationCredentialSecret: Secret(m["application_credential_secret"]),
-			Region:                      m["region_name"],
-			EndpointType:                v.endpoint("endpoint_type"),
-			Insecure:                    v.bool("insecure"),
-			CACert:                      m["cacert"],
-			ClientCert:                  m["cert"],
-			ClientKey:                   m["key"],
-			Timeout:                     v.duration("timeout", nova.DefaultTimeout),
-			MaxMicroversion:             m["max_microversion"],
-		},
-		Cloud:        m["cloud"],
-		PasswordFile: m["password_file"],
-		Domain:       strings.Trim(m["domain"], "."),
-		MaxInFlight:  v.number("max_in_flight", DefaultMaxInFlight),
-		StormShare:   v.number("storm_share", DefaultStormShare),
-		StormHosts:   v.number("storm_hosts", 0),
-		ManualReturn: v.bool("manual_return"),
-		KeepOff:      v.word("power_on", "evacuated", "never") == "never",
-		Refence:      v.m["refence"] == "" || v.bool("refence"),
-		LeaveError:   v.bool("leave_error"),
-		ResetStates:  v.states("reset_states"),
-		Records:      m["records"],
-		Verbose:      v.lenient("verbose"),
-	}
-}
-
-func (v *values) fail(err error) { v.err = errors.Join(v.err, err) }
-
-func (v *values) endpoint(name string) string {
-	word, err := nova.Endpoint(v.m[name])
-	if err != nil {
-		v.fail(err)
-	}
-	return word
-}
-
-// word is one of a few; the first is the default.
-func (v *values) word(name string, words ...string) string {
-	text := v.m[name]
-	if text == "" {
-		return words[0]
-	}
-	if !slices.Contains(words, text) {
-		v.fail(fmt.Errorf("%s is %q: give %s", name, text, strings.Join(words, " or ")))
-	}
-	return text
-}
-
-func (v *values) bool(name string) bool {
-	on, err := Bool(name, v.m[name])
-	if err != nil {
-		v.fail(err)
-	}
-	return on
-}
-
-// lenient is for what no fencing must ever fail on.
-func (v *values) lenient(name string) bool {
-	on, err := Bool(name, v.m[name])
-	if err != nil {
-		v.warnings = append(v.warnings, err.Error()+"; taken as no")
-	}
-	return on
-}
-
-func (v *values) duration(name string, or time.Duration) time.Duration {
-	d, err := Duration(name, v.m[name])
-	if err != nil {
-		v.fail(err)
-	}
-	if d == 0 {
-		return or
-	}
-	return d
-}
-
-func (v *values) number(name string, or int) int {
-	text := v.m[name]
-	if text == "" {
-		return or
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		v.fail(fmt.Errorf("%s is %q: give a whole number from 1 up", name, text))
-		return or
-	}
-	return n
-}
-
-// resettable are the states in which an instance has nothing that a boot on another host
-// would harm: what it had in memory died with its host.
-var resettable = []string{"paused", "rescued", "suspended"}
-
-func (v *values) states(name string) []string {
-	var states []string
-	for _, s := range strings.FieldsFunc(v.m[name], func(c rune) bool { return c == ' ' || c == ',' }) {
-		states = append(states, s)
-		if !slices.Contains(resettable, s) {
-			v.fail(fmt.Errorf("%s: %q: give some of %s", name, s, strings.Join(resettable, ", ")))
-		}
-	}
-	return states
-}
-
-// Bool reads a yes or no as Pacemaker and the fence agents write it: 1, yes, on,
-// true, or 0, no, off, false, in any case; empty is no. The error names the
-// parameter.
-func Bool(name, text string) (bool, error) {
-	switch strings.ToLower(strings.TrimSpace(text)) {
-	case "1", "yes", "on", "true":
-		return true, nil
-	case "", "0", "no", "off", "false":
-		return false, nil
-	}
-	return false, fmt.Errorf("%s is %q: give 1, yes, on, true, or 0, no, off, false", name, text)
-}
-
-// Duration reads a time: a number of seconds ("60", "0.5") or a number with a unit
-// ("60s", "2m"). Empty is 0; the error, also for a time that is not above zero,
-// names the parameter.
-func Duration(name, text string) (time.Duration, error) {
-	text = strings.TrimSpace(text)
-	if text == "" {
-		return 0, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		d, err = time.ParseDuration(text + "s")
-	}
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%s is %q: give a time above zero in seconds, like 60, or with a unit, like 60s or 2m", name, text)
-	}
-	return d, nil
-}
-
 // Validate tells whether Nova could be asked with this configuration. It touches
 // files (certificates) but not the network. The error joins one line for each
 // problem: which parameter, what is wrong, what to do.
@@ -376,12 +231,6 @@ func (c Config) Validate() error {
 		if _, err := nova.Connect(n); err != nil {
 			problems = append(problems, err)
 		}
-	}
-	if c.StormShare > 100 {
-		missing("storm_share is %d: give percent, from 1 to 100, where 100 is no bound", c.StormShare)
-	}
-	if c.MaxInFlight < 1 {
-		missing("max_in_flight is %d: give a whole number from 1 up", c.MaxInFlight)
 	}
 	return errors.Join(problems...)
 }

@@ -83,20 +83,24 @@ clouds:
 func TestTheFirstSourceThatHasAValueWins(t *testing.T) {
 	cloudsYAML := file(t, "clouds.yaml", prodYAML, 0o600)
 	dirs := []string{filepath.Dir(cloudsYAML)}
-	full := func(change func(*Config)) Config {
-		c := Config{
-			Nova: nova.Options{
-				AuthURL: "https://prod:5000/v3", Username: "prod-user", Password: "prod-password", ProjectName: "prod-project",
-				UserDomain: "prod-users", ProjectDomainID: "prod-projects", Region: "prod-region", EndpointType: "public",
-				Insecure: true, CACert: "/etc/prod.pem", Timeout: nova.DefaultTimeout,
-			},
-			Cloud: "prod", MaxInFlight: 16, StormShare: 50, Refence: true,
-		}
+	defaults, _, err := Load(Sources{})
+	if n := defaults.Nova; err != nil || defaults.MaxInFlight != 16 || defaults.StormShare != 50 || defaults.StormHosts != 0 ||
+		n.UserDomain != "Default" || n.ProjectDomain != "Default" || n.EndpointType != "internal" || n.Timeout != 75*time.Second || n.Insecure {
+		t.Fatalf("nothing at all gives %+v, %v", defaults, err)
+	}
+	plain := func(change func(*Config)) Config {
+		c := defaults
 		change(&c)
 		return c
 	}
-	plain := func(change func(*Config)) Config {
-		c := Config{Nova: nova.Options{EndpointType: "internal", Timeout: nova.DefaultTimeout}, MaxInFlight: 16, StormShare: 50, Refence: true}
+	full := func(change func(*Config)) Config {
+		c := defaults
+		c.Cloud = "prod"
+		c.Nova = nova.Options{
+			AuthURL: "https://prod:5000/v3", Username: "prod-user", Password: "prod-password", ProjectName: "prod-project",
+			UserDomain: "prod-users", ProjectDomainID: "prod-projects", Region: "prod-region", EndpointType: "public",
+			Insecure: true, CACert: "/etc/prod.pem", Timeout: 75 * time.Second,
+		}
 		change(&c)
 		return c
 	}
@@ -105,7 +109,6 @@ func TestTheFirstSourceThatHasAValueWins(t *testing.T) {
 		from Sources
 		want Config
 	}{
-		{"nothing at all gives the defaults", Sources{}, plain(func(*Config) {})},
 		{"a named cloud gives what its entry has", Sources{Given: map[string]string{"cloud": "prod"}}, full(func(*Config) {})},
 		{"an explicit value overrides that of the named cloud",
 			Sources{Given: map[string]string{"cloud": "prod", "region-name": "two", "insecure": "no", "endpoint_type": "adminURL"}},
@@ -131,7 +134,7 @@ func TestTheFirstSourceThatHasAValueWins(t *testing.T) {
 			plain(func(c *Config) {
 				c.Cloud = "default"
 				c.Nova.AuthURL, c.Nova.Username, c.Nova.Password, c.Nova.ProjectName = "https://d:5000", "u", "p", "p"
-				c.Nova.UserDomain, c.Nova.ProjectDomainID, c.Nova.EndpointType = "own", "default", "admin"
+				c.Nova.UserDomain, c.Nova.ProjectDomain, c.Nova.ProjectDomainID, c.Nova.EndpointType = "own", "", "default", "admin"
 			})},
 		{"an application credential of the entry drops the user left in it, and takes its secret from above",
 			Sources{Given: map[string]string{"cloud": "appcred", "application_credential_secret": "app-secret"}},
@@ -150,7 +153,7 @@ func TestTheFirstSourceThatHasAValueWins(t *testing.T) {
 				"OS_USER_DOMAIN_NAME", "ud", "OS_PROJECT_DOMAIN_NAME", "pd", "OS_REGION_NAME", "r", "OS_ENDPOINT_TYPE", "publicURL", "OS_CACERT", "/ca", "OS_INSECURE", "true")},
 			plain(func(c *Config) {
 				c.Nova = nova.Options{AuthURL: "https://e", Username: "u", Password: "p", ProjectName: "new", UserDomain: "ud", ProjectDomain: "pd",
-					Region: "r", EndpointType: "public", CACert: "/ca", Insecure: true, Timeout: nova.DefaultTimeout}
+					Region: "r", EndpointType: "public", CACert: "/ca", Insecure: true, Timeout: 75 * time.Second}
 			})},
 		{"an explicit value overrides the environment's",
 			Sources{Given: map[string]string{"auth_url": "https://x"}, Env: env("OS_AUTH_URL", "https://e", "OS_USERNAME", "u"), Resource: resource("username", "no")},
@@ -163,7 +166,7 @@ func TestTheFirstSourceThatHasAValueWins(t *testing.T) {
 		{"the resource may name a cloud too",
 			Sources{Resource: resource("cloud", "prod", "region_name", "rr")}, full(func(c *Config) { c.Nova.Region = "rr" })},
 		{"options that are no credentials",
-			Sources{Given: map[string]string{"domain": ".example.org", "timeout": "90", "max_in_flight": "4", "records": "/tmp/r", "verbose": "on", "max_microversion": "2.79"}},
+			Sources{Given: map[string]string{"domain": ".example.org", "api_timeout": "90", "max_in_flight": "4", "records": "/tmp/r", "verbose": "on", "max_microversion": "2.79"}},
 			plain(func(c *Config) {
 				c.Domain, c.Nova.Timeout, c.MaxInFlight, c.Records, c.Verbose, c.Nova.MaxMicroversion = "example.org", 90*time.Second, 4, "/tmp/r", true, "2.79"
 			})},
@@ -243,13 +246,14 @@ func TestWhatCannotBeUnderstoodIsNamed(t *testing.T) {
 		want []string
 	}{
 		{"a yes or no that is neither", Sources{Given: map[string]string{"insecure": "maybe"}}, []string{`insecure is "maybe": give 1, yes, on, true, or 0, no, off, false`}},
-		{"an endpoint type of another kind", Sources{Given: map[string]string{"endpoint-type": "private"}}, []string{`endpoint_type "private" is none of internalURL, publicURL, adminURL, internal, public, admin`}},
-		{"a time that is none", Sources{Given: map[string]string{"timeout": "soon"}}, []string{`timeout is "soon": give a time above zero in seconds, like 60, or with a unit, like 60s or 2m`}},
-		{"a time of zero", Sources{Given: map[string]string{"timeout": "0"}}, []string{`timeout is "0"`}},
+		{"an endpoint type of another kind", Sources{Given: map[string]string{"endpoint-type": "private"}}, []string{`endpoint_type is "private": give one of internalURL, publicURL, adminURL, internal, public, admin`}},
+		{"a time that is none", Sources{Given: map[string]string{"api_timeout": "soon"}}, []string{`api_timeout is "soon": give a time above zero in seconds, like 60, or with a unit, like 60s or 2m`}},
+		{"a time of zero", Sources{Given: map[string]string{"api-timeout": "0"}}, []string{`api_timeout is "0"`}},
 		{"a number that is none", Sources{Given: map[string]string{"max_in_flight": "many"}}, []string{`max_in_flight is "many": give a whole number from 1 up`}},
 		{"a number below one", Sources{Given: map[string]string{"max_in_flight": "0"}}, []string{`max_in_flight is "0"`}},
+		{"a percentage above all", Sources{Given: map[string]string{"storm-share": "101"}}, []string{`storm_share is "101": give a whole number from 1 to 100`}},
 		{"a state that is not reset", Sources{Given: map[string]string{"reset_states": "paused,soft-delete"}}, []string{`reset_states: "soft-delete": give some of paused, rescued, suspended`}},
-		{"several at once", Sources{Given: map[string]string{"max_in_flight": "-1", "timeout": "-1s"}}, []string{"max_in_flight", "timeout"}},
+		{"several at once", Sources{Given: map[string]string{"max_in_flight": "-1", "api_timeout": "-1s"}}, []string{"max_in_flight", "api_timeout"}},
 		{"a cloud that has no entry", Sources{Given: map[string]string{"cloud": "none"}, CloudsDirs: []string{dir}}, []string{"cloud none: there is no such entry in " + dir}},
 		{"a cloud without a file", Sources{Given: map[string]string{"cloud": "prod"}, CloudsDirs: []string{"/nonexistent"}}, []string{"cloud prod: no clouds.yaml in /nonexistent"}},
 		{"a file that OS_CLIENT_CONFIG_FILE names and that is not there", Sources{Env: env("OS_CLOUD", "prod", "OS_CLIENT_CONFIG_FILE", "/nonexistent/c.yaml")}, []string{"cloud prod: open /nonexistent/c.yaml"}},
@@ -330,7 +334,7 @@ func TestAProfileIsWarnedOf(t *testing.T) {
 }
 
 func TestValidateNamesEveryProblem(t *testing.T) {
-	good := Config{Nova: nova.Options{AuthURL: "https://k:5000", Username: "u", Password: "p", ProjectName: "p"}, MaxInFlight: 1}
+	good := Config{Nova: nova.Options{AuthURL: "https://k:5000", Username: "u", Password: "p", ProjectName: "p"}}
 	tests := []struct {
 		name   string
 		change func(*Config)
@@ -354,8 +358,6 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		{"an address that is none", func(c *Config) { c.Nova.AuthURL = "keystone" }, []string{`auth_url "keystone" must look like https://HOST:5000/v3`}},
 		{"a certificate that is not there", func(c *Config) { c.Nova.CACert = "/nonexistent" }, []string{"cacert: open /nonexistent: no such file or directory"}},
 		{"a certificate without a key", func(c *Config) { c.Nova.ClientCert = "/c" }, []string{"cert and key belong together: give both or neither"}},
-		{"no evacuation at a time", func(c *Config) { c.MaxInFlight = 0 }, []string{"max_in_flight is 0: give a whole number from 1 up"}},
-		{"more than all hosts", func(c *Config) { c.StormShare = 101 }, []string{"storm_share is 101: give percent, from 1 to 100, where 100 is no bound"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

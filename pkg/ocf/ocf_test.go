@@ -260,7 +260,7 @@ func TestOtherActions(t *testing.T) {
 }
 
 func TestMetadataTellsTheDefaultsThatHold(t *testing.T) {
-	for name, value := range map[string]string{"state_dir": DefaultStateDir, "log_file": defaultLogFile, "max_in_flight": strconv.Itoa(config.DefaultMaxInFlight)} {
+	for name, value := range map[string]string{"state_dir": DefaultStateDir, "log_file": defaultLogFile, "max_in_flight": config.Default("max_in_flight")} {
 		_, after, found := strings.Cut(agents.OCFMetadata, `<parameter name="`+name+`"`)
 		if !found {
 			t.Errorf("no parameter %s", name)
