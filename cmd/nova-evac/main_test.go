@@ -38,7 +38,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
-			return os.WriteFile(filepath.Join(env.WorkDir, "ocf.xml"), []byte(agents.OCFMetadata), 0o600)
+			return os.WriteFile(filepath.Join(env.WorkDir, "ocf.xml"), []byte(agents.OCFMetadata()), 0o600)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"cloud": startCloud, "power": power, "unharmed": unharmed, "exits": exits, "wait_for": waitFor,

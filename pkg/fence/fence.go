@@ -99,7 +99,7 @@ func (a *Agent) Run(ctx context.Context, args []string, stdin io.Reader) int {
 		fmt.Fprintln(a.Stdout, a.Version)
 		return exitOK
 	case c.action == "metadata" || c.action == "meta-data":
-		fmt.Fprint(a.Stdout, agents.FenceMetadata)
+		fmt.Fprint(a.Stdout, agents.FenceMetadata())
 		return exitOK
 	case slices.Contains([]string{"2", "Disabled", "disabled"}, given["record_only"]):
 		// As in fence_compute: the device stands in the configuration and does nothing.

@@ -298,8 +298,8 @@ func TestOtherActions(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{"metadata", "action=metadata\n", nil, 0, agents.FenceMetadata, ""},
-		{"metadata by its old name on the command line", "", []string{"-o", "meta-data"}, 0, agents.FenceMetadata, ""},
+		{"metadata", "action=metadata\n", nil, 0, agents.FenceMetadata(), ""},
+		{"metadata by its old name on the command line", "", []string{"-o", "meta-data"}, 0, agents.FenceMetadata(), ""},
 		{"a reboot is refused with a word what to do", "action=reboot\nplug=h\n", nil, 1, "", "reboot"},
 		{"an unknown action", "action=dance\n", nil, 1, "", `"dance"`},
 		{"valid parameters", "action=validate-all\n" + cloudParams, nil, 0, "", ""},

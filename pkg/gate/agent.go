@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	agents "github.com/nova-evac/nova-evac/ocf"
+	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/ocf"
 	"github.com/nova-evac/nova-evac/pkg/pacemaker"
 )
@@ -48,7 +50,7 @@ func (a *Agent) Run(ctx context.Context, args []string) int {
 	}
 	switch action {
 	case "meta-data", "metadata":
-		fmt.Fprint(a.Stdout, agents.GateMetadata)
+		fmt.Fprint(a.Stdout, agents.GateMetadata())
 		return ocf.Success
 	case "start":
 		if err := os.MkdirAll(filepath.Dir(a.mark()), 0o700); err != nil {
@@ -108,11 +110,7 @@ func (a *Agent) look(ctx context.Context, unknown string) int {
 }
 
 func (a *Agent) mark() string {
-	dir := a.Env("OCF_RESKEY_state_dir")
-	if dir == "" {
-		dir = ocf.DefaultStateDir
-	}
-	return filepath.Join(dir, "gate.active")
+	return filepath.Join(cmp.Or(a.Env("OCF_RESKEY_state_dir"), config.Default("state_dir")), "gate.active")
 }
 
 func (a *Agent) fail(code int, err error) int {

