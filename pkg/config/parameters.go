@@ -112,12 +112,13 @@ var parameters = []Parameter{
 	{
 		Name: "action", Letter: "o",
 		In: FenceAgent, Default: "off", Value: "action",
-		Short: "fencing action", Long: "The fencing action: off, on, status, monitor, list, list-status, metadata or validate-all.",
+		Short: "off, on, status, monitor, list, list-status, metadata or validate-all",
+		Long:  "The fencing action: off, on, status, monitor, list, list-status, metadata or validate-all.",
 	},
 	{
 		Name: "plug", Spellings: []Spelling{{"port", Old}}, Letter: "n",
 		In: FenceAgent, Required: true, Value: "host",
-		Short: "compute host", Long: "Nova's name of the compute host.",
+		Short: "Nova's name of the host", Long: "Nova's name of the compute host.",
 	},
 	{
 		Name: "auth_url", Env: []string{"OS_AUTH_URL"}, Letter: "k",
@@ -334,12 +335,12 @@ var parameters = []Parameter{
 	{
 		Name: "nova_timeout",
 		In:   FenceAgent, Kind: Seconds, Default: "5", Value: "seconds",
-		Short: "seconds for Nova", Long: "How many seconds off may take to tell Nova. The record is written first, and is enough: Nova being away never makes off fail.",
+		Short: "seconds that off may take in Nova", Long: "How many seconds off may take to tell Nova. The record is written first, and is enough: Nova being away never makes off fail.",
 	},
 	{
 		Name: "on_wait",
 		In:   FenceAgent, Kind: Seconds, Default: "0", Value: "seconds",
-		Short: "seconds for the instances to leave", Long: "How many seconds on waits until nothing is left to evacuate. It holds up the whole cluster's next transition for that long.",
+		Short: "seconds that on waits for the instances to leave", Long: "How many seconds on waits until nothing is left to evacuate. It holds up the whole cluster's next transition for that long.",
 	},
 	{
 		Name: "record_only", Letter: "r",

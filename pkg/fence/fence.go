@@ -15,6 +15,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	agents "github.com/nova-evac/nova-evac/ocf"
@@ -63,8 +64,6 @@ const (
 	// recordTime bounds everything that is done to the record. Pacemaker gives a
 	// fence agent 60 seconds by default.
 	recordTime = 20 * time.Second
-	// defaultNovaTime bounds what off does in Nova (nova_timeout).
-	defaultNovaTime = 5 * time.Second
 	// poll is the pause between two looks of an `on` that waits (on_wait).
 	poll = 500 * time.Millisecond
 )
@@ -72,12 +71,12 @@ const (
 // call is one call of the agent: its parameters, read.
 type call struct {
 	*Agent
-	given    map[string]string
+	given    map[string]string // under the names of the table
 	action   string
 	host     string // Nova's name
 	node     string // the cluster's
 	records  cib.Records
-	novaTime time.Duration
+	novaTime time.Duration // bounds what off does in Nova
 	onWait   time.Duration
 }
 
@@ -91,7 +90,8 @@ func (a *Agent) Run(ctx context.Context, args []string, stdin io.Reader) int {
 	if err != nil {
 		return a.fail(err)
 	}
-	c := &call{Agent: a, given: given, action: cmp.Or(given["action"], "off")}
+	c := &call{Agent: a, given: config.Parameters(given), node: given["nodename"]}
+	c.action = cmp.Or(c.given["action"], config.Default("action"))
 	switch {
 	case given["help"] != "":
 		return a.usage()
@@ -101,9 +101,9 @@ func (a *Agent) Run(ctx context.Context, args []string, stdin io.Reader) int {
 	case c.action == "metadata" || c.action == "meta-data":
 		fmt.Fprint(a.Stdout, agents.FenceMetadata())
 		return exitOK
-	case slices.Contains([]string{"2", "Disabled", "disabled"}, given["record_only"]):
+	case slices.Contains([]string{"2", "Disabled", "disabled"}, c.given["record_only"]):
 		// As in fence_compute: the device stands in the configuration and does nothing.
-		a.warn("record_only=%s: nothing is recorded and nothing is evacuated", given["record_only"])
+		a.warn("record_only=%s: nothing is recorded and nothing is evacuated", c.given["record_only"])
 		return exitOK
 	}
 	if err := c.read(); err != nil {
@@ -135,8 +135,7 @@ func (c *call) do(ctx context.Context) int {
 // read takes the parameters in that the hook itself needs: whatever is wrong with
 // the cloud's must not keep a fencing from being recorded.
 func (c *call) read() (err error) {
-	c.node = c.given["nodename"]
-	c.host = cmp.Or(c.given["plug"], c.given["port"], c.node)
+	c.host = cmp.Or(c.given["plug"], c.node)
 	if slices.Contains([]string{"off", "disable", "on", "enable", "status"}, c.action) {
 		if c.host == "" {
 			return fmt.Errorf("%s: which host? Give plug, Nova's name of it", c.action)
@@ -148,18 +147,17 @@ func (c *call) read() (err error) {
 	if c.node == c.host {
 		c.node = ""
 	}
-	c.novaTime = defaultNovaTime
 	for name, into := range map[string]*time.Duration{"nova_timeout": &c.novaTime, "on_wait": &c.onWait} {
 		text := c.given[name]
-		if text == "" || text == "0" {
-			continue
+		if text == "0" {
+			text = "" // the default
 		}
 		if *into, err = config.Duration(name, text); err != nil {
 			if c.action != "off" {
 				return err
 			}
 			c.warn("%v; the default is taken", err)
-			*into = map[string]time.Duration{"nova_timeout": defaultNovaTime}[name]
+			*into, _ = config.Duration(name, "")
 		}
 	}
 	c.records, err = c.Records(c.given["records"])
@@ -390,19 +388,27 @@ func (a *Agent) warn(format string, args ...any) {
 }
 
 func (a *Agent) usage() int {
-	fmt.Fprintf(a.Stdout, `usage: fence_nova_evac [OPTIONS], or without options name=value lines on standard input
+	fmt.Fprint(a.Stdout, `usage: fence_nova_evac [OPTIONS], or without options name=value lines on standard input
 
 Records that a host was fenced, for nova-evac to evacuate it. It powers nothing:
 use it behind the power device of a level of the fencing topology.
 
-  -o, --action=ACTION      off (default), on, status, monitor, list, list-status,
-                           metadata, validate-all
-  -n, --plug=HOST          Nova's name of the host
-      --nova-timeout=S     how long off may take in Nova (5)
-      --on-wait=S          how long on waits until the host is evacuated (0)
-      --records=FILE       the records file, instead of the cluster's CIB
-
-and those that say which cloud; --action=metadata describes all of them.
 `)
+	table := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+	for _, p := range config.Offered(config.FenceAgent) {
+		letter, value, or := "    ", "", ""
+		if p.Letter != "" {
+			letter = "-" + p.Letter + ", "
+		}
+		if p.Kind != config.YesNo {
+			value = "=" + strings.ToUpper(p.Value)
+		}
+		if p.Default != "" {
+			or = " (" + p.Default + ")"
+		}
+		fmt.Fprintf(table, "  %s--%s%s\t%s%s\n", letter, strings.ReplaceAll(p.Name, "_", "-"), value, p.Short, or)
+	}
+	table.Flush()
+	fmt.Fprintln(a.Stdout, "\n--action=metadata describes all of them.")
 	return exitOK
 }

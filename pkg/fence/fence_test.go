@@ -308,6 +308,9 @@ func TestOtherActions(t *testing.T) {
 		{"the version", "", []string{"-V"}, 0, "1.2.3\n", ""},
 		{"an unknown option", "", []string{"-z"}, 1, "", "-z"},
 		{"an option without its value", "", []string{"--plug"}, 1, "", "--plug"},
+		{"a host by its old name", "action=status\nport=compute-1\n" + cloudParams, nil, 0, "Status: ON\n", ""},
+		{"a bound of zero is the default", "action=monitor\nnova_timeout=0\non_wait=0\n", nil, 0, "", ""},
+		{"a bound that is none", "action=monitor\nnova_timeout=soon\n", nil, 1, "", `nova_timeout is "soon"`},
 		{"a stray word", "", []string{"off"}, 1, "", `"off"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -324,10 +327,32 @@ func TestOtherActions(t *testing.T) {
 }
 
 func TestOptionsOnTheCommandLine(t *testing.T) {
-	got, err := fromArgs([]string{"-o", "off", "-ncompute-1", "--auth-url=http://k", "--tenant-name", "t", "--insecure", "-v", "--on-wait=5"})
-	want := map[string]string{"action": "off", "plug": "compute-1", "auth_url": "http://k", "tenant_name": "t", "insecure": "1", "verbose": "1", "on_wait": "5"}
+	got, err := fromArgs([]string{"-o", "off", "-ncompute-1", "--auth-url=http://k", "--tenant-name", "t", "--insecure", "-v", "--on-wait=5", "-q", "-D", "/log", "--ssl", "1"})
+	want := map[string]string{"action": "off", "plug": "compute-1", "auth_url": "http://k", "tenant_name": "t", "insecure": "1", "verbose": "1", "on_wait": "5",
+		"quiet": "1", "debug_file": "/log", "ssl": "1"}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Error(diff, err)
+	}
+}
+
+func TestEveryOptionHasOneMeaning(t *testing.T) {
+	seen := map[string]string{}
+	for _, o := range options() {
+		for _, spelling := range []string{"-" + o.letter, "--" + o.name} {
+			if other, twice := seen[spelling]; twice && spelling != "-" {
+				t.Errorf("%s is %s and %s", spelling, other, o.name)
+			}
+			seen[spelling] = o.name
+		}
+	}
+}
+
+func TestTheHelpListsEveryOption(t *testing.T) {
+	r := hook(t, t.TempDir(), up(), "", "--help")
+	for _, p := range config.Offered(config.FenceAgent) {
+		if r.code != 0 || !strings.Contains(r.stdout, "--"+strings.ReplaceAll(p.Name, "_", "-")) || !strings.Contains(r.stdout, p.Short) {
+			t.Errorf("%s is not in %s", p.Name, r.stdout)
+		}
 	}
 }
 

@@ -4,21 +4,35 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+
+	"github.com/nova-evac/nova-evac/pkg/config"
 )
 
-// short holds the one-letter options of the fence agents' command line (fence-agents,
-// lib/fencing.py.py) and the parameters that they stand for; a colon means that
-// the option takes a value.
-var short = map[string]string{
-	"o": "action:", "n": "plug:", "l": "username:", "p": "password:", "k": "auth_url:",
-	"t": "tenant_name:", "d": "domain:", "e": "endpoint_type:", "v": "verbose", "h": "help", "V": "version",
-	"q": "quiet", "D": "debug_file:", "u": "user_domain:", "P": "project_domain:", "S": "password_script:", "r": "record_only:",
+// others are options of the fence agents' command line (fence-agents, lib/fencing.py.py)
+// and of fence_compute that are no parameters of ours, with their letters: they are read,
+// and but for help and version nothing comes of them.
+var others = []option{
+	{name: "help", letter: "h"}, {name: "version", letter: "V"}, {name: "quiet", letter: "q"},
+	{name: "debug_file", letter: "D", hasValue: true}, {name: "password_script", letter: "S", hasValue: true},
+	{name: "no_shared_storage"}, {name: "instance_filtering"}, {name: "disable_timeout"},
 }
 
-// flags are the long options that take no value.
-var flags = map[string]bool{"insecure": true, "verbose": true, "quiet": true, "help": true, "version": true,
-	"no_shared_storage": true, "instance_filtering": true, "disable_timeout": true}
+type option struct {
+	name, letter string
+	hasValue     bool
+}
+
+// options are all that the command line knows. A long one that is not among them is
+// taken for another agent's, which has a value.
+func options() []option {
+	known := slices.Clone(others)
+	for _, p := range config.Offered(config.FenceAgent) {
+		known = append(known, option{p.Name, p.Letter, p.Kind != config.YesNo})
+	}
+	return known
+}
 
 // fromStdin reads parameters as Pacemaker gives them: name=value lines, blank ones
 // and comments left out, '-' and '_' the same, one pair of double quotes around
@@ -50,6 +64,7 @@ func canonical(name string) string { return strings.ReplaceAll(strings.TrimSpace
 // --action off.
 func fromArgs(args []string) (map[string]string, error) {
 	given := map[string]string{}
+	known := options()
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -59,13 +74,14 @@ func fromArgs(args []string) (map[string]string, error) {
 		case strings.HasPrefix(arg, "--"):
 			name, value, hasValue = strings.Cut(arg[2:], "=")
 			name = canonical(name)
-			wantsValue = !flags[name]
+			i := slices.IndexFunc(known, func(o option) bool { return o.name == name })
+			wantsValue = i < 0 || known[i].hasValue
 		case strings.HasPrefix(arg, "-") && len(arg) > 1:
-			var known bool
-			if name, known = short[arg[1:2]]; !known {
+			i := slices.IndexFunc(known, func(o option) bool { return o.letter == arg[1:2] })
+			if i < 0 {
 				return nil, fmt.Errorf("unknown option -%s; --help lists the options", arg[1:2])
 			}
-			name, wantsValue = strings.CutSuffix(name, ":")
+			name, wantsValue = known[i].name, known[i].hasValue
 			value, hasValue = arg[2:], len(arg) > 2
 		default:
 			return nil, fmt.Errorf("unexpected argument %q; --help lists the options", arg)
