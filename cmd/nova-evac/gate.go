@@ -25,8 +25,7 @@ func gateCommand() *cli.Command {
 		Description: "Waits while the host has a record whose instances have not left it. The records are asked, and where they\n" +
 			"cannot be reached, Nova, if a cloud is given. Exit codes: 0 it may start; 3 it may not, the time is over;\n" +
 			"5 nobody could say, the time is over.",
-		Flags: append(append(cloudFlags(), recordFlags()...),
-			&cli.StringFlag{Name: "host", Usage: "Nova's `NAME` of this host, by default the machine's own"},
+		Flags: parameterFlags(config.GateCommand,
 			&cli.DurationFlag{Name: "timeout", Usage: "the longest `TIME` to wait, such as 10m; 0 is for ever"},
 			&cli.DurationFlag{Name: "open-if-unknown", Usage: "open after this `TIME` although neither the cluster nor Nova could be asked; 0 is never"}),
 		Action: func(c *cli.Context) error {

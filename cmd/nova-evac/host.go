@@ -31,12 +31,13 @@ func hostCommand() *cli.Command {
 		Usage:     "evacuate dead hosts, and follow until every instance is settled",
 		ArgsUsage: "NAME…",
 		Description: "NAME is the host's name in Nova. A host of which nothing proves that it is off is refused: --fence has it fenced.\n" +
-			"Where a supervisor of the cluster runs, it does the work and this command follows it;\n" +
-			"otherwise the work is done here, and an interrupted command leaves it to whoever comes next.",
-		Flags: append(append(cloudFlags(), recordFlags()...),
-			&cli.BoolFlag{Name: "fence", Usage: "have the cluster fence the hosts first"},
-			&cli.BoolFlag{Name: "i-have-powered-it-off", Usage: "evacuate hosts of which nothing but your word says that they are off"},
-			&cli.BoolFlag{Name: "detach", Usage: "do not follow: only have the supervisors do it"}),
+			"Where a supervisor of the cluster runs, it does the work, as the parameters of its resource say, and this command\n" +
+			"follows it; " + strings.Join(workFlags(func(string) bool { return true }), ", ") + " have no effect then.\n" +
+			"Otherwise the work is done here, and an interrupted command leaves it to whoever comes next.",
+		Flags: parameterFlags(config.HostCommand|config.HostWork,
+			&cli.BoolFlag{Name: "fence", Usage: "have the cluster fence the hosts first", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "i-have-powered-it-off", Usage: "evacuate hosts of which nothing but your word says that they are off", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "detach", Usage: "do not follow: only have the supervisors do it", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {
 			names, err := hostNames(c)
 			if err != nil {
@@ -45,6 +46,18 @@ func hostCommand() *cli.Command {
 			return evacuateByHand(c, names)
 		},
 	}
+}
+
+// workFlags gives those flags of host, of those that are wanted, that count only where
+// it does the work itself.
+func workFlags(wanted func(name string) bool) []string {
+	var flags []string
+	for _, p := range config.Offered(config.HostWork) {
+		if wanted(flagName(p)) {
+			flags = append(flags, "--"+flagName(p))
+		}
+	}
+	return flags
 }
 
 // hostNames are a command's arguments.
@@ -88,6 +101,10 @@ func evacuateByHand(c *cli.Context, names []string) error {
 	if c.Bool("detach") && !somebody {
 		return &exit{exitFailed, errors.New("no supervisor runs anywhere, so --detach would leave the work undone; " +
 			"start the nova-evacuate resource, or leave --detach out to do the work here")}
+	}
+	if without := workFlags(c.IsSet); somebody && without != nil {
+		fmt.Fprintf(c.App.ErrWriter, "nova-evac: a supervisor does the work, as the parameters of its resource say; without effect: %s\n",
+			strings.Join(without, ", "))
 	}
 	hand := supervisor.ByHand{Nova: client, Records: records, Domain: cfg.Domain, Now: time.Now,
 		Fencings: fencings(cfg.Records), PoweredOff: c.Bool("i-have-powered-it-off")}

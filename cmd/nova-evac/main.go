@@ -74,16 +74,10 @@ func shell(ctx context.Context, args []string) int {
 		Description:          "Exit codes: 0 done, 1 failed, 2 misuse, 3 not done yet, 4 cannot reach Nova, 5 cannot reach the CIB.",
 		EnableBashCompletion: true,
 		HideVersion:          true,
-		Commands: []*cli.Command{
-			hostCommand(), statusCommand(), holdCommand(), resumeCommand(), admitCommand(), forgetCommand(), gateCommand(),
-			superviseCommand(), versionCommand(),
-			{Name: "ocf", Usage: "act as the OCF agent ocf:openstack:nova-evacuate", ArgsUsage: "ACTION", SkipFlagParsing: true},
-			{Name: "gate-agent", Usage: "act as the OCF agent ocf:openstack:nova-evac-gate", ArgsUsage: "ACTION", SkipFlagParsing: true},
-			{Name: "fence", Usage: "act as the fence agent fence_nova_evac", ArgsUsage: "[OPTIONS]", SkipFlagParsing: true},
-		},
-		CommandNotFound: func(c *cli.Context, name string) {},
-		OnUsageError:    usageError,
-		ExitErrHandler:  func(*cli.Context, error) {},
+		Commands:             commands(),
+		CommandNotFound:      func(c *cli.Context, name string) {},
+		OnUsageError:         usageError,
+		ExitErrHandler:       func(*cli.Context, error) {},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return misuse("there is no command %q; 'nova-evac help' lists them", c.Args().First())
@@ -101,6 +95,16 @@ func shell(ctx context.Context, args []string) int {
 	return exitCode(err)
 }
 
+func commands() []*cli.Command {
+	return []*cli.Command{
+		hostCommand(), statusCommand(), holdCommand(), resumeCommand(), admitCommand(), forgetCommand(), gateCommand(),
+		superviseCommand(), versionCommand(),
+		{Name: "ocf", Usage: "act as the OCF agent ocf:openstack:nova-evacuate", ArgsUsage: "ACTION", SkipFlagParsing: true},
+		{Name: "gate-agent", Usage: "act as the OCF agent ocf:openstack:nova-evac-gate", ArgsUsage: "ACTION", SkipFlagParsing: true},
+		{Name: "fence", Usage: "act as the fence agent fence_nova_evac", ArgsUsage: "[OPTIONS]", SkipFlagParsing: true},
+	}
+}
+
 // optionsFirst puts a command's options before its arguments: people write them after a
 // host's name as well, where urfave/cli takes them for names.
 func optionsFirst(commands []*cli.Command, args []string) []string {
@@ -113,9 +117,8 @@ func optionsFirst(commands []*cli.Command, args []string) []string {
 	}
 	hasValue := map[string]bool{}
 	for _, flag := range commands[n].Flags {
-		_, is := flag.(*cli.BoolFlag)
 		for _, name := range flag.Names() {
-			hasValue[name] = !is
+			hasValue[name] = flag.(cli.DocGenerationFlag).TakesValue()
 		}
 	}
 	var options, names []string

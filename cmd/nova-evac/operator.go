@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
@@ -20,7 +21,7 @@ func holdCommand() *cli.Command {
 		Name:      "hold",
 		Usage:     "keep the evacuation of hosts from beginning, or stop it where it has begun",
 		ArgsUsage: "NAME…",
-		Flags:     append(recordFlags(), &cli.StringFlag{Name: "reason", Usage: "`TEXT` for those who read the record"}),
+		Flags:     parameterFlags(config.HoldCommand, &cli.StringFlag{Name: "reason", Usage: "`TEXT` for those who read the record"}),
 		Action: func(c *cli.Context) error {
 			return eachHost(c, false, "held; 'nova-evac resume' has it evacuated", func(o supervisor.Operator, name string) error {
 				why := "an operator's 'nova-evac resume " + name + "'"
@@ -38,7 +39,7 @@ func resumeCommand() *cli.Command {
 		Name:      "resume",
 		Usage:     "have held hosts evacuated, whatever holds them",
 		ArgsUsage: "NAME…",
-		Flags:     recordFlags(),
+		Flags:     parameterFlags(config.ResumeCommand),
 		Action: func(c *cli.Context) error {
 			return eachHost(c, false, "resumed", func(o supervisor.Operator, name string) error { return o.Resume(c.Context, name) })
 		},
@@ -46,7 +47,7 @@ func resumeCommand() *cli.Command {
 }
 
 // yesFlag is for scripts, which cannot be asked.
-var yesFlag = &cli.BoolFlag{Name: "yes", Usage: "do not ask"}
+var yesFlag = &cli.BoolFlag{Name: "yes", Usage: "do not ask", DisableDefaultText: true}
 
 func admitCommand() *cli.Command {
 	return &cli.Command{
@@ -56,7 +57,7 @@ func admitCommand() *cli.Command {
 		Description: "The supervisors do this by themselves when it is safe. A host that is kept off is powered on. A service\n" +
 			"that an operator disabled stays disabled.\n" +
 			"Nova refuses a host whose nova-compute was not started since its evacuation.",
-		Flags: append(append(cloudFlags(), recordFlags()...), yesFlag),
+		Flags: parameterFlags(config.AdmitCommand, yesFlag),
 		Action: func(c *cli.Context) error {
 			return eachHost(c, true, "let in", func(o supervisor.Operator, name string) error {
 				if err := ask(c, o, name, "its instances are taken for running there from now on, and Nova sends it new ones"); err != nil {
@@ -78,7 +79,7 @@ func forgetCommand() *cli.Command {
 		Usage:       "drop the records of hosts, and change nothing else",
 		ArgsUsage:   "NAME…",
 		Description: "In Nova a host stays forced down and disabled, from now on in an operator's name.",
-		Flags:       append(append(cloudFlags(), recordFlags()...), yesFlag),
+		Flags:       parameterFlags(config.ForgetCommand, yesFlag),
 		Action: func(c *cli.Context) error {
 			return eachHost(c, true, "forgotten", func(o supervisor.Operator, name string) error {
 				if err := ask(c, o, name, "nobody evacuates it or lets it in any more; in Nova it stays forced down and disabled"); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -20,60 +19,8 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
 )
 
-// defaultStateDir holds the control socket and the presence of what runs here.
-const defaultStateDir = "/run/nova-evac"
-
 // socketPath is where a supervisor listens.
 func socketPath(stateDir string) string { return filepath.Join(stateDir, "supervisor.sock") }
-
-// recordFlags are those of every command that reads or writes records.
-func recordFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "records", Usage: "keep the records in `FILE` instead of the cluster's CIB"},
-		&cli.StringFlag{Name: "state-dir", Usage: "where the supervisor's socket is", Value: defaultStateDir, Hidden: true},
-	}
-}
-
-// cloudFlags say which cloud, where neither OS_*, clouds.yaml nor the cluster's
-// resource does. There is none for a password: it would be in every process list.
-func cloudFlags() []cli.Flag {
-	var flags []cli.Flag
-	for _, f := range []struct{ name, usage string }{
-		{"cloud", "the `NAME` of the cloud in clouds.yaml"},
-		{"auth-url", "Keystone's `URL`"},
-		{"username", "the user's `NAME`"},
-		{"password-file", "the `FILE` whose first line is the password"},
-		{"project-name", "the project's `NAME`"},
-		{"user-domain", "the `NAME` of the user's domain"},
-		{"project-domain", "the `NAME` of the project's domain"},
-		{"region-name", "the region's `NAME`"},
-		{"endpoint-type", "internal, public or admin"},
-		{"cacert", "the `FILE` with the certificates of the cloud's authority"},
-		{"domain", "the DNS `DOMAIN` of the compute hosts' names in Nova"},
-	} {
-		flags = append(flags, &cli.StringFlag{Name: f.name, Usage: f.usage})
-	}
-	return append(flags,
-		&cli.BoolFlag{Name: "insecure", Usage: "do not verify certificates"},
-		&cli.StringFlag{Name: "api-timeout", Usage: "the `SECONDS` that a request may live inside the cloud's API"},
-		&cli.IntFlag{Name: "max-in-flight", Usage: "how many instances of one host are under way at once"},
-		&cli.BoolFlag{Name: "leave-error", Usage: "leave instances that were in error when their host died"},
-		&cli.StringFlag{Name: "reset-states", Usage: "which of paused, suspended and rescued instances to reset so that Nova evacuates them"},
-		&cli.IntFlag{Name: "storm-share", Usage: "the `PERCENT` of compute hosts that may be down for a new evacuation to begin"},
-		&cli.IntFlag{Name: "storm-hosts", Usage: "the `NUMBER` of compute hosts that may be down for a new evacuation to begin"})
-}
-
-// given gathers the flags that were set, under the names of the parameters.
-func given(c *cli.Context) map[string]string {
-	set := map[string]string{}
-	for _, flag := range append(cloudFlags(), recordFlags()...) {
-		name := flag.Names()[0]
-		if c.IsSet(name) {
-			set[strings.ReplaceAll(name, "-", "_")] = fmt.Sprint(c.Value(name))
-		}
-	}
-	return set
-}
 
 // load puts a command's configuration together.
 func load(c *cli.Context) (config.Config, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/control"
 	"github.com/nova-evac/nova-evac/pkg/record"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
@@ -23,7 +24,7 @@ func statusCommand() *cli.Command {
 		Name:      "status",
 		Usage:     "show the hosts that are being evacuated",
 		ArgsUsage: "[NAME…]",
-		Flags: append(recordFlags(),
+		Flags: parameterFlags(config.StatusCommand,
 			&cli.StringFlag{Name: "output", Usage: "`FORMAT`: table or json", Value: "table"}),
 		Action: func(c *cli.Context) error {
 			format := c.String("output")

@@ -26,7 +26,7 @@ func superviseCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "supervise",
 		Usage: "watch the records and evacuate fenced hosts (started by the OCF agent)",
-		Flags: append(append(cloudFlags(), recordFlags()...),
+		Flags: parameterFlags(config.SuperviseCommand,
 			&cli.BoolFlag{Name: "config-stdin", Usage: "read the configuration from standard input", Hidden: true},
 			&cli.StringFlag{Name: "node", Usage: "the `NAME` of this node, if not the cluster's"}),
 		Action: func(c *cli.Context) error {
