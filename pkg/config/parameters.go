@@ -123,7 +123,7 @@ var parameters = []Parameter{
 	{
 		Name: "auth_url", Env: []string{"OS_AUTH_URL"}, Letter: "k",
 		In: agents | asksNova, Value: "url",
-		Short: "Keystone's address", Long: "The address of Keystone, such as https://keystone:5000/v3. Needed unless cloud names an entry of clouds.yaml.",
+		Short: "Keystone's address", Long: "The address of Keystone, such as https://keystone:5000/v3, with or without /v3. Needed unless cloud names an entry of clouds.yaml.",
 		into: func(c *Config) any { return &c.Nova.AuthURL },
 	},
 	{
@@ -202,7 +202,7 @@ var parameters = []Parameter{
 		Name: "endpoint_type", Env: []string{"OS_INTERFACE", "OS_ENDPOINT_TYPE"}, Letter: "e",
 		In:   agents | asksNova,
 		Kind: OneOf, Values: []string{"internalURL", "publicURL", "adminURL", "internal", "public", "admin"}, Default: "internalURL", Value: "type",
-		Short: "the kind of endpoint", Long: "Which of Nova's addresses to use: internalURL, publicURL or adminURL.",
+		Short: "the kind of endpoint", Long: "Which of Nova's addresses to use: internalURL, publicURL or adminURL, with or without URL.",
 		into: func(c *Config) any { return &c.Nova.EndpointType },
 	},
 	{
