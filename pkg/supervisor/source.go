@@ -78,8 +78,13 @@ func (w *worker) source(beat nova.Beat) evacuate.Source {
 }
 
 // watchSource looks at the host's machine until the worker ends, puts on record what it
-// sees, and has the host fenced again where that is called for.
-func (w *worker) watchSource(ctx context.Context) {
+// sees, and has the host fenced again where that is called for. It closes looked when it
+// has looked once.
+func (w *worker) watchSource(ctx context.Context, looked chan<- struct{}) {
+	if w.s.Power != nil {
+		w.lookAtSource(ctx)
+	}
+	close(looked)
 	if w.s.Power == nil {
 		return
 	}
@@ -87,7 +92,6 @@ func (w *worker) watchSource(ctx context.Context) {
 	defer tick.Stop()
 	var tried time.Time
 	for {
-		w.lookAtSource(ctx)
 		if w.mayRefence() && w.s.Now().Sub(tried) >= refenceEvery {
 			tried = w.s.Now()
 			w.refence(ctx)
@@ -96,6 +100,7 @@ func (w *worker) watchSource(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			w.lookAtSource(ctx)
 		}
 	}
 }

@@ -64,14 +64,16 @@ func (w *worker) run() {
 	}
 	working, done := context.WithCancel(w.ctx)
 	defer done()
+	looked := make(chan struct{})
 	var beside sync.WaitGroup
 	beside.Go(func() { w.writeProgress(working) })
-	beside.Go(func() { w.watchSource(working) })
+	beside.Go(func() { w.watchSource(working, looked) })
 	if w.fresh && !w.passes() {
 		w.cancel(nil)
 		beside.Wait()
 		return
 	}
+	<-looked // nothing is sent before, and a look that sends nothing is repeated seconds later
 	err := e.Run(w.ctx)
 	settled := err == nil
 	cause := context.Cause(w.ctx)
