@@ -6,7 +6,7 @@ cib=${1:-nova-evac.xml}
 pcs cluster cib "$cib"
 
 # stonith-action=off: a fenced compute host stays off until its instances have left it
-pcs -f "$cib" property set stonith-enabled=true stonith-action=off stonith-timeout=60s concurrent-fencing=true
+pcs -f "$cib" property set stonith-enabled=true stonith-action=off stonith-timeout=60s concurrent-fencing=true load-threshold=0%
 
 # power: one device for each machine; a controller that is fenced is rebooted
 for host in ctl1 ctl2 ctl3 compute-1 compute-2 compute-3; do

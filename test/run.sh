@@ -33,7 +33,7 @@ fi
 part "demo" make --no-print-directory demo
 if [ "$(id -u)" = 0 ]; then
     # In parallel is one lab of each cloud: a test that waits for its turn counts, too.
-    part "the real cluster and the real Nova" go test -count=1 -parallel 4 -timeout 30m -v ./test/e2e
+    part "the real cluster and the real Nova" go test -count=1 -parallel 4 -timeout 40m -v ./test/e2e
 else
     leave "the real cluster and the real Nova: they need root"
 fi
