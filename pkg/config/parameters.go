@@ -280,7 +280,7 @@ var parameters = []Parameter{
 		Name: "reset_states",
 		In:   OCFAgent | evacuates, Kind: SomeOf, Values: []string{"paused", "rescued", "suspended"}, Otherwise: "none", Value: "states",
 		Short: "states to reset before the evacuation",
-		Long:  "Which of paused, suspended and rescued instances, which Nova does not evacuate, are reset to error so that it does: they are booted on another host. What they had in memory is lost with their host in any case.",
+		Long:  "Which of paused, suspended and rescued instances are reset to error: Nova evacuates them only then, and boots them on another host. Their memory is lost with their host in any case.",
 		into:  func(c *Config) any { return &c.ResetStates },
 	},
 	{
@@ -345,7 +345,7 @@ var parameters = []Parameter{
 	{
 		Name: "record_only", Letter: "r",
 		In: FenceAgent, Value: "mode",
-		Short: "keep the device without effect", Long: "2 or Disabled keeps the device in the configuration without effect, as in fence_compute.",
+		Short: "keep the device without effect", Long: "2, Disabled or disabled makes the device do nothing, as in fence_compute. Any other value changes nothing.",
 	},
 }
 
