@@ -1,12 +1,12 @@
-// Package cib is where the records of evacuations live: in the configuration
-// section of Pacemaker's CIB, reached through cibadmin, or in a locked file on a
-// machine without a cluster.
+// Package cib keeps the records of evacuations: in the configuration section of
+// Pacemaker's CIB, reached through cibadmin, or in a locked file on a machine
+// without a cluster.
 //
 // A record is changed only by compare-and-swap on its whole value, and created
 // only where there is none, so that two writers never overwrite one another.
-// Within one cluster partition that holds for certain; across partitions it does
-// not (Pacemaker takes writes without quorum and keeps the CIB with the higher
-// epoch at the merge), which is why callers check the quorum before they act.
+// This holds within one partition of the cluster. It does not hold across
+// partitions: Pacemaker takes writes without quorum, and at the merge it keeps the
+// CIB with the higher epoch. So callers check the quorum before they act.
 package cib
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
-// Records is where records live. Its words are those of ClusterLabs'
-// go-pacemaker (query, subscribe), so that a libcib backend could stand behind it.
+// Records is a store of records. Its methods are named as in ClusterLabs' go-pacemaker
+// (query, subscribe), so that a libcib backend could implement it.
 type Records interface {
 	// Query returns all records, ordered by host.
 	Query(ctx context.Context) ([]Stored, error)
@@ -29,11 +29,11 @@ type Records interface {
 	Create(ctx context.Context, r record.Record) (Stored, error)
 	// Replace puts r in the place of exactly old, or fails with ErrConflict.
 	Replace(ctx context.Context, old Stored, r record.Record) (Stored, error)
-	// Delete takes old away, or fails with ErrConflict where another value stands there.
-	// One that is gone already is no error.
+	// Delete removes exactly old, or fails with ErrConflict where another value stands
+	// there. A record that is gone already is no error.
 	Delete(ctx context.Context, old Stored) error
-	// Subscribe sends what Query returns, at once and whenever it changes, until
-	// ctx ends; then the channel is closed. A reader that is slow gets the newest.
+	// Subscribe sends all records, at once and after every change, until ctx ends; then
+	// the channel is closed. A slow reader gets the newest.
 	Subscribe(ctx context.Context) <-chan Update
 }
 
@@ -56,10 +56,10 @@ type Update struct {
 var (
 	// ErrExists: the host has a record already.
 	ErrExists = errors.New("the host has a record already")
-	// ErrConflict: the record is not what the caller took it for; query again.
+	// ErrConflict: another value stands in the store than the caller expected; query again.
 	ErrConflict = errors.New("the record was changed by somebody else")
-	// ErrUnavailable: the store cannot be reached, or did not answer in time. A
-	// write that failed so may have happened all the same.
+	// ErrUnavailable: the store cannot be reached, or did not answer in time. A write
+	// that failed with this error may have happened all the same.
 	ErrUnavailable = errors.New("cannot reach the records")
 )
 
@@ -73,14 +73,14 @@ func Find(records []Stored, host string) (Stored, bool) {
 	return Stored{}, false
 }
 
-// tries bounds the compare-and-swap loop of Modify. Each lost round means that
-// somebody else's write went through, so that many in a row mean a storm.
+// tries bounds the compare-and-swap loop of Modify. In each lost round another writer's
+// change went through.
 const tries = 50
 
-// Modify changes the record of host by compare-and-swap until it holds. change is
-// given the record that is there (found is false where there is none) and returns
-// what shall stand there, and false where nothing has to be written. It returns
-// the record that stands in the store afterwards and whether it was written.
+// Modify changes the record of host by compare-and-swap, and retries on a conflict.
+// change is given the stored record (found is false where there is none). It returns the
+// record to be stored, and false where nothing has to be written. Modify returns the
+// record that stands in the store afterwards, and whether it was written.
 func Modify(ctx context.Context, store Records, host string, change func(r Stored, found bool) (record.Record, bool)) (Stored, bool, error) {
 	for range tries {
 		all, err := store.Query(ctx)
@@ -106,8 +106,8 @@ func Modify(ctx context.Context, store Records, host string, change func(r Store
 	return Stored{}, false, fmt.Errorf("write the record of host %s: %w, %d times in a row", host, ErrConflict, tries)
 }
 
-// NoteFenced records that host is off for sure. It is idempotent: calls that
-// belong to the same fencing change nothing. A value that is no record is replaced.
+// NoteFenced records that host is off for sure. Repeated calls for one fencing change
+// nothing. A malformed record is replaced.
 func NoteFenced(ctx context.Context, store Records, host, node string, now time.Time) (Stored, bool, error) {
 	return Modify(ctx, store, host, func(s Stored, found bool) (record.Record, bool) {
 		if !found || s.Err != nil {
@@ -136,8 +136,8 @@ func sortByHost(records []Stored) {
 	slices.SortFunc(records, func(a, b Stored) int { return strings.Compare(a.Host, b.Host) })
 }
 
-// subscribe turns Query into Subscribe: it asks every interval, and passes on
-// what differs from the last answer. Neither a file nor cibadmin can be waited on.
+// subscribe turns Query into Subscribe: it asks every interval, and passes an answer on
+// if it differs from the last one. Neither a file nor cibadmin can be waited on.
 func subscribe(ctx context.Context, store Records, interval time.Duration) <-chan Update {
 	out := make(chan Update, 1)
 	go func() {

@@ -72,7 +72,7 @@ func TestRecordsAreCreatedOnceAndChangedByCompareAndSwap(t *testing.T) {
 		if _, err := store.Create(ctx, record.NewlyFenced("compute-1.example.org", "compute-1", t0)); err != nil {
 			t.Fatal(err)
 		}
-		// What Nova says has every kind of quote in it.
+		// Nova's messages have every kind of quote in them.
 		next := a.Claimed("ctl1", 0, t0.Add(time.Second))
 		next.Wait = `Cannot 'evacuate' instance "x" <b> & it's 100% "'mixed'"`
 		b, err := store.Replace(ctx, a, next)
@@ -119,7 +119,7 @@ func TestARecordIsDeletedOnlyAsItWasRead(t *testing.T) {
 	})
 }
 
-func TestARecordThatNobodyCanReadHindersNoOther(t *testing.T) {
+func TestAMalformedRecordDoesNotAffectOthers(t *testing.T) {
 	stores(t, func(t *testing.T, store Records) {
 		ctx := context.Background()
 		if _, err := store.Create(ctx, record.NewlyFenced("good", "", t0)); err != nil {
@@ -205,7 +205,7 @@ func TestOfManyWritersEachChangeIsKept(t *testing.T) {
 	}
 }
 
-func TestSubscribeSendsWhatThereIsAndEveryChange(t *testing.T) {
+func TestSubscribeSendsAllRecordsAndEveryChange(t *testing.T) {
 	stores(t, func(t *testing.T, store Records) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()

@@ -12,8 +12,8 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
-// Memory keeps records in this process, for simulations and tests: it can lose and
-// forget what a real CIB can lose when two partitions of a cluster merge.
+// Memory keeps records in this process, for simulations and tests. Like a real CIB after
+// the merge of two partitions, it can lose writes and go back in time.
 type Memory struct {
 	// Interval is how often Subscribe looks; 0 means a quarter of a second.
 	Interval time.Duration
@@ -23,7 +23,7 @@ type Memory struct {
 	writes int
 }
 
-// Query returns what is kept.
+// Query returns all records.
 func (m *Memory) Query(ctx context.Context) ([]Stored, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -38,8 +38,8 @@ type Pacemaker struct {
 	Command string
 }
 
-// Query reads this node's own copy of the CIB: what another node wrote shows up
-// as soon as Pacemaker has carried it here.
+// Query reads this node's own copy of the CIB. A write of another node shows up as soon
+// as Pacemaker has carried it here.
 func (p Pacemaker) Query(ctx context.Context) ([]Stored, error) {
 	out, code, err := p.run(ctx, "--query", "--local", "--xpath", "//cluster_property_set[@id='"+setID+"']")
 	if code == exitNoSuch {
@@ -72,8 +72,8 @@ func parseSet(out []byte) ([]Stored, error) {
 	return records, nil
 }
 
-// Create adds the record's nvpair by a modification that matches only while there
-// is none: a plain cibadmin --create cannot add to a set that exists.
+// Create adds the record's nvpair by a modification whose XPath matches only while the
+// nvpair does not exist: a plain cibadmin --create cannot add to an existing set.
 func (p Pacemaker) Create(ctx context.Context, r record.Record) (Stored, error) {
 	if err := record.CheckHost(r.Host); err != nil {
 		return Stored{}, err
@@ -85,9 +85,9 @@ func (p Pacemaker) Create(ctx context.Context, r record.Record) (Stored, error) 
 		"//cluster_property_set[@id='" + setID + "' and not(nvpair[@id=" + xpathLiteral(id) + "])]", "--xml-text", set}
 
 	_, code, err := p.run(ctx, modify...)
-	if code == exitNoSuch { // no set, which the first record of a cluster brings along, or a record
+	if code == exitNoSuch { // there is no set yet, or a record of the host
 		_, code, err = p.run(ctx, "--create", "--scope", "crm_config", "--xml-text", set)
-		if code == exitExists { // the set may have come with another host's record just now
+		if code == exitExists { // another host's record may have created the set meanwhile
 			_, code, err = p.run(ctx, modify...)
 		}
 	}
@@ -100,8 +100,8 @@ func (p Pacemaker) Create(ctx context.Context, r record.Record) (Stored, error) 
 	return stored(r.Host, value), nil
 }
 
-// Replace modifies the nvpair that an XPath with the whole old value finds: the
-// DC orders all writes, so this is a compare-and-swap (tried with 9 writers).
+// Replace modifies the nvpair that an XPath with the whole old value finds. The DC orders
+// all writes, so this is a compare-and-swap (tried with 9 writers).
 func (p Pacemaker) Replace(ctx context.Context, old Stored, r record.Record) (Stored, error) {
 	value := r.Encode()
 	id := idPrefix + old.Host
@@ -117,8 +117,8 @@ func (p Pacemaker) Replace(ctx context.Context, old Stored, r record.Record) (St
 	return stored(old.Host, value), nil
 }
 
-// Delete removes the nvpair that an XPath with the whole value finds. cibadmin says 0
-// also where it finds none (tried on Pacemaker 2.1), so the DC's CIB is read afterwards.
+// Delete removes the nvpair that an XPath with the whole value finds. cibadmin exits with
+// 0 even where it finds none (tried on Pacemaker 2.1), so the DC's CIB is read afterwards.
 func (p Pacemaker) Delete(ctx context.Context, old Stored) error {
 	id := "//nvpair[@id=" + xpathLiteral(idPrefix+old.Host)
 	_, code, err := p.run(ctx, "--delete", "--xpath", id+" and @value="+xpathLiteral(old.raw)+"]")
@@ -143,9 +143,8 @@ func (p Pacemaker) Subscribe(ctx context.Context) <-chan Update {
 	return subscribe(ctx, p, interval)
 }
 
-// run calls cibadmin and returns what it printed and its exit code, -1 where it
-// did not come to one. Every failure is ErrUnavailable but for the two codes
-// that its callers know.
+// run calls cibadmin and returns its output and its exit code, -1 where there is none.
+// Every failure is ErrUnavailable; callers look for two exit codes first.
 func (p Pacemaker) run(ctx context.Context, args ...string) ([]byte, int, error) {
 	out, code, err := pacemaker.Run(ctx, p.Timeout, cmp.Or(p.Command, "cibadmin"), args...)
 	if err != nil {

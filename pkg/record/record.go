@@ -29,21 +29,22 @@ const (
 type Hold string
 
 const (
-	// HeldByGuard: too much is down at once, so that the hosts may not be what is
-	// broken. It goes on by itself when that is over.
+	// HeldByGuard: too much is down at once, so that something else than the hosts may be
+	// broken. The evacuation goes on by itself when that is over.
 	HeldByGuard Hold = "guard"
-	// HeldByOperator: until an operator resumes it.
+	// HeldByOperator: the evacuation waits until an operator resumes it.
 	HeldByOperator Hold = "operator"
-	// HeldBySource: the host is on again with nothing before its nova-compute, so that what
-	// was not sent may run there. What was sent is followed, nothing more is begun.
+	// HeldBySource: the host is on again with no gate before its nova-compute, so that
+	// instances that were not sent may run there. Those that were sent are followed to their
+	// end; no other is sent.
 	HeldBySource Hold = "source"
-	// Resumed: an operator wants it carried, whatever the guard says of it, or whatever is
-	// known of the host's power: see Overruled.
+	// Resumed: an operator wants the evacuation to go on against the guard, or against the
+	// signs that the host is on: see Overruled.
 	Resumed Hold = "resumed"
 )
 
-// Back is what was seen of a host since it was fenced. It only ever grows until the host
-// is fenced again.
+// Back is how much was seen of a host since it was fenced. It only grows until the host is
+// fenced again.
 type Back string
 
 const (
@@ -52,11 +53,11 @@ const (
 	// BackOn: the host was powered on.
 	BackOn Back = "yes"
 	// BackRunning: its nova-compute was seen to run. Guests that were not evacuated by then
-	// may run there, whatever becomes of nova-compute.
+	// may run there, even after nova-compute has stopped again.
 	BackRunning Back = "running"
 )
 
-// Beyond answers whether b says more than another one.
+// Beyond reports whether b says more than other.
 func (b Back) Beyond(other Back) bool { return b.rank() > other.rank() }
 
 func (b Back) rank() int {
@@ -70,8 +71,8 @@ func (b Back) rank() int {
 	}
 }
 
-// Record is all that is kept of one host. Everything else is asked of Nova, so a
-// new owner needs nothing but this and a look at Nova to go on.
+// Record is all that is kept of one host. Everything else is asked of Nova, so a new
+// owner needs only the record and a look at Nova to go on.
 type Record struct {
 	// Host is Nova's name of the compute host, as the fence device's host map gives it.
 	Host string
@@ -80,11 +81,11 @@ type Record struct {
 	Phase Phase
 	// Gen rises with every fencing of the host, from 1.
 	Gen int
-	// Owner is who carries the evacuation: the name of a cluster node, or
-	// "shell@node" for a nova-evac that an operator runs. Empty: nobody.
+	// Owner carries the evacuation: the supervisor on the cluster node of this name, or
+	// "shell@node", a nova-evac that an operator runs. Empty: nobody does.
 	Owner string
-	// Claim tells the owner's claim, or the last one, from every other. The owner leaves
-	// it in Nova, too (see Witness), so that a record that went back in time is noticed.
+	// Claim identifies the owner's claim, or the last one. The owner leaves it in Nova, too
+	// (see Witness), so that a record that went back in time is noticed.
 	Claim string
 	// Doubt is how many instances, first in the order in which an evacuation sends
 	// them, may have been sent by an owner that died before Nova showed it.
@@ -103,7 +104,7 @@ type Record struct {
 	Refenced int
 	// Hold says whether the evacuation may begin and go on.
 	Hold Hold
-	// Wait says in words what the evacuation waits for, or why something was left.
+	// Wait says in words for what the evacuation waits, or why something was left.
 	Wait string
 }
 
@@ -169,11 +170,10 @@ func (r *Record) counts() []count {
 	return []count{{"total", &r.Total}, {"done", &r.Done}, {"failed", &r.Failed}, {"skipped", &r.Skipped}}
 }
 
-// clean makes free text safe inside the value: one line of printable ASCII, no
-// longer than a line of a screen or two. Pacemaker 2.1 prints anything else as
-// octal escapes (crm_xml_escape), so that what is read would not be what was
-// written and no compare-and-swap could match it; crmsh cannot read double quotes
-// back.
+// clean makes free text safe inside the value: one line of printable ASCII, at most
+// maxWait long. Pacemaker 2.1 prints any other character as octal escapes
+// (crm_xml_escape): the value read would differ from the value written, and no
+// compare-and-swap could match it. crmsh cannot read double quotes back.
 func clean(s string) string {
 	s = strings.Map(func(c rune) rune {
 		switch {
@@ -195,7 +195,7 @@ func clean(s string) string {
 	return s
 }
 
-// ErrMalformed is what Parse fails with, wrapped with what is wrong.
+// ErrMalformed is the error of Parse, wrapped with the reason.
 var ErrMalformed = errors.New("malformed record")
 
 // Parse reads a value that Encode wrote, or that an operator edited: keys in any

@@ -30,7 +30,7 @@ func TestARecordIsOneReadableLine(t *testing.T) {
 	}
 }
 
-func TestWhatIsEncodedIsParsedBack(t *testing.T) {
+func TestAnEncodedRecordIsParsedBack(t *testing.T) {
 	count := rapid.IntRange(0, 1<<20)
 	word := rapid.StringMatching(`[a-z0-9][a-z0-9@.-]{0,20}`)
 	moment := rapid.Map(rapid.Int64Range(1, 1<<33), func(s int64) time.Time { return time.Unix(s, 0).UTC() })
@@ -164,7 +164,7 @@ func TestAHostThatIsBackReturnsOnceItIsEvacuated(t *testing.T) {
 	}
 }
 
-func TestWhatWasSeenOfAHostOnlyGrows(t *testing.T) {
+func TestSignsOfAHostOnlyGrow(t *testing.T) {
 	r := NewlyFenced("h", "", t0)
 	for _, c := range []struct {
 		seen, want Back
@@ -183,7 +183,7 @@ func TestWhatWasSeenOfAHostOnlyGrows(t *testing.T) {
 	}
 }
 
-func TestAnOperatorsWordIsAboutTheHostAsHeKnowsIt(t *testing.T) {
+func TestResumedEndsWhenTheHostIsSeenOn(t *testing.T) {
 	resumed := NewlyFenced("h", "", t0).Held(Resumed, "", t0)
 	if resumed.Overruled() {
 		t.Error("resumed while the host was off: that is the guard overruled, not the danger")
@@ -239,7 +239,7 @@ func TestAReasonIsAWitness(t *testing.T) {
 	}
 }
 
-func TestWhatNovaKnowsBetterCorrectsARecord(t *testing.T) {
+func TestALaterWitnessCorrectsARecord(t *testing.T) {
 	r := NewlyFenced("h", "n", t0).Claimed("ctl1", 0, t0)
 	found := Witness{Gen: 3, Since: t0.Add(time.Hour), Claim: "ctl2/x"}
 	got := r.Corrected(found, 20, t0.Add(2*time.Hour))

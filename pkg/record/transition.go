@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// SameFencing is how long after a fencing another `off` of a host that was not seen
-// back is taken for a repetition. Pacemaker repeats a fencing up to ten times in a row
-// when a device of the level fails. No compute host boots, takes up instances, fails
-// and is fenced again in less.
+// SameFencing is for how long after a fencing another `off` counts as a repetition, if
+// the host was not seen back. Pacemaker repeats a fencing up to ten times in a row when a
+// device of the level fails. No compute host boots, takes up instances, fails and is
+// fenced again in less.
 const SameFencing = time.Minute
 
 // NewlyFenced is the record of a host that was fenced and had none before.
@@ -18,19 +18,19 @@ func NewlyFenced(host, node string, now time.Time) Record {
 	return Record{Host: host, Node: node, Phase: Fenced, Gen: 1, Since: now, Updated: now}
 }
 
-// FencedAgain is what the record becomes when the host was fenced (again). It
-// returns false where that changes nothing: the call belongs to the fencing that the
-// record is about. A later one is a new generation also while the evacuation of the
-// one before is under way: the host may have been on in between, unseen, and what it
-// took up then was lost again.
+// FencedAgain gives the record after another `off` of the host. It returns false where
+// nothing changes: the call belongs to the fencing that the record is about. A later
+// fencing is a new generation, even while the evacuation of the one before is under way:
+// the host may have been on in between, unseen, and have lost again the instances that it
+// took up then.
 func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
 	same := r.Back == NotBack && now.Sub(r.Since) < SameFencing
 	switch {
 	case same && r.Unfinished():
 		return r, false
 	case same && r.Phase == Evacuated:
-		// Most likely the same fencing. Should it be another one, of a host that was on
-		// again unseen, what has come to it meanwhile must not be missed: one more look.
+		// Most likely this is the same fencing. If it is another one, of a host that was on
+		// again unseen, instances that came to it must not be missed: one more look.
 		again := r.NextGeneration(node, now)
 		again.Gen = r.Gen
 		return again, true
@@ -42,7 +42,7 @@ func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
 func (r Record) NextGeneration(node string, now time.Time) Record {
 	hold := r.Hold
 	if hold != HeldByOperator {
-		hold = "" // what was said of the fencing before is no word about this one
+		hold = "" // a hold of the fencing before does not apply to this one
 	}
 	// A later generation begins later, whatever another controller's clock says: see Later.
 	since := now
@@ -56,8 +56,8 @@ func (r Record) NextGeneration(node string, now time.Time) Record {
 		Owner: r.Owner, Claim: r.Claim, Doubt: r.Doubt}
 }
 
-// Seen notes what was seen of the host's power. It returns false where that is known
-// already. An operator's word to go on was about a host that was off, and is over.
+// Seen notes a sign that the host is on. It returns false where the sign is known already.
+// An operator's Resumed applied to a host that was off, and ends.
 func (r Record) Seen(back Back, now time.Time) (Record, bool) {
 	if !back.Beyond(r.Back) {
 		return r, false
@@ -72,12 +72,12 @@ func (r Record) Seen(back Back, now time.Time) (Record, bool) {
 	return r, true
 }
 
-// Overruled answers whether an operator has the host evacuated although it is known to be
+// Overruled reports whether an operator has the host evacuated although it is known to be
 // on.
 func (r Record) Overruled() bool { return r.Back != NotBack && r.Hold == Resumed }
 
 // Refencing notes that the host is to be fenced again in this generation. It returns false
-// where that was done once already, in an earlier one.
+// where the host was fenced again in an earlier generation.
 func (r Record) Refencing(back Back, now time.Time) (Record, bool) {
 	if r.Refenced != 0 && r.Refenced != r.Gen {
 		return r, false
@@ -87,8 +87,8 @@ func (r Record) Refencing(back Back, now time.Time) (Record, bool) {
 	return r, true
 }
 
-// Claimed is the record with a new owner. Where the one before did not release
-// it, inDoubt more instances may have been sent unseen.
+// Claimed gives the record with a new owner. Where the owner before did not release it,
+// inDoubt more instances may have been sent unseen.
 func (r Record) Claimed(owner string, inDoubt int, now time.Time) Record {
 	if r.Owner != "" {
 		r.Doubt += inDoubt
@@ -99,8 +99,8 @@ func (r Record) Claimed(owner string, inDoubt int, now time.Time) Record {
 	return r
 }
 
-// Corrected is the record of a host of which Nova knows a later claim, or a later
-// fencing: it has no owner, and inDoubt more instances may have been sent.
+// Corrected gives the record of a host of which Nova knows a later claim, or a later
+// fencing. It has no owner, and inDoubt more instances may have been sent.
 func (r Record) Corrected(found Witness, inDoubt int, now time.Time) Record {
 	if found.Later(r.Witness()) {
 		r = r.NextGeneration(r.Node, now)
@@ -115,8 +115,8 @@ func (r Record) Corrected(found Witness, inDoubt int, now time.Time) Record {
 	return r
 }
 
-// Recovered is the record of a host of which only Nova knows still. Anything may have
-// been sent from it.
+// Recovered gives a record for a host whose record is lost, from its witness in Nova. If
+// the host was claimed, any of its instances may have been sent.
 func Recovered(host string, found Witness, now time.Time) Record {
 	r := NewlyFenced(host, "", now)
 	r.Gen, r.Claim = max(found.Gen, 1), found.Claim
@@ -132,9 +132,9 @@ func Recovered(host string, found Witness, now time.Time) Record {
 // everything is more than the instances that a host can have.
 const everything = 1 << 20
 
-// Released is the record when its owner stops in good order before the end: each
-// of its requests was answered. doubtOver says that those of an owner before it
-// can no longer be under way either.
+// Released gives the record when its owner stops in good order before the end: each of
+// the owner's requests was answered. doubtOver says that requests of an owner before can
+// no longer be under way either.
 func (r Record) Released(doubtOver bool, now time.Time) Record {
 	r.Owner, r.Updated = "", now
 	if doubtOver {
@@ -146,7 +146,7 @@ func (r Record) Released(doubtOver bool, now time.Time) Record {
 	return r
 }
 
-// Settled is the record when nothing is left to evacuate.
+// Settled gives the record when nothing is left to evacuate.
 func (r Record) Settled(now time.Time) Record {
 	r.Phase, r.Owner, r.Doubt, r.Updated = Evacuated, "", 0, now
 	if r.Hold == HeldBySource {
@@ -158,28 +158,29 @@ func (r Record) Settled(now time.Time) Record {
 	return r
 }
 
-// Powering is the record of an evacuated host that owner has powered on.
+// Powering gives the record of an evacuated host while owner powers it on.
 func (r Record) Powering(owner string, now time.Time) Record {
 	r.Owner, r.Updated = owner, now
 	return r
 }
 
-// Returned is the record of an evacuated host whose return owner looks after.
+// Returned gives the record of an evacuated host that is on again; owner, if any, is about
+// to let it in.
 func (r Record) Returned(owner string, now time.Time) Record {
 	r, _ = r.Seen(BackOn, now)
 	r.Phase, r.Owner, r.Updated, r.Wait = Returning, owner, now, ""
 	return r
 }
 
-// Held is the record of a host whose evacuation is not to be carried; why says for what
-// reason. Its owner, if it has one, releases it.
+// Held gives the record of a host with a hold, and the reason for it. Its owner, if it has
+// one, then releases it.
 func (r Record) Held(by Hold, why string, now time.Time) Record {
 	r.Hold, r.Wait, r.Updated = by, why, now
 	return r
 }
 
-// HeldFor is the record of an evacuation that begins nothing more because its source may
-// run, or does so no longer. What anybody else has said of it stands.
+// HeldFor sets HeldBySource where the source may run, and clears it where it does not. Any
+// other hold stands.
 func (r Record) HeldFor(source bool) Record {
 	switch {
 	case source && r.Hold == "":
@@ -190,11 +191,11 @@ func (r Record) HeldFor(source bool) Record {
 	return r
 }
 
-// OnHold answers whether the evacuation must not be carried now. One that is held by its
-// source is carried: what was sent has to be followed.
+// OnHold reports whether no owner may carry the evacuation now. One that is HeldBySource
+// has an owner: the instances that were sent have to be followed.
 func (r Record) OnHold() bool { return r.Hold == HeldByGuard || r.Hold == HeldByOperator }
 
-// Unfinished says whether there is still something to evacuate.
+// Unfinished reports whether there may still be something to evacuate.
 func (r Record) Unfinished() bool { return r.Phase == Fenced || r.Phase == Evacuating }
 
 // NodeName is the cluster's name of the host.
@@ -211,13 +212,13 @@ const shellPrefix = "shell@"
 // ShellOwner is the owner's name of a nova-evac that an operator runs on node.
 func ShellOwner(node string) string { return shellPrefix + node }
 
-// OwnerNode takes an owner apart: the node it is on, and whether it is a shell.
+// OwnerNode splits an owner's name: the node that the owner is on, and whether it is a shell.
 func OwnerNode(owner string) (node string, shell bool) {
 	return strings.TrimPrefix(owner, shellPrefix), strings.HasPrefix(owner, shellPrefix)
 }
 
-// CheckHost refuses a name that cannot be a compute host's: it would end up in
-// the CIB and in requests to Nova.
+// CheckHost refuses a name that cannot be a compute host's. Names end up in the CIB and
+// in requests to Nova.
 func CheckHost(host string) error {
 	if host == "" || len(host) > 253 {
 		return fmt.Errorf("host name %q: it must have 1 to 253 characters", host)
@@ -234,26 +235,26 @@ func CheckHost(host string) error {
 	return nil
 }
 
-// ReasonPrefix begins every disabled_reason that nova-evac leaves in Nova: by it our
-// own disable is told from an operator's.
+// ReasonPrefix begins every disabled_reason that nova-evac writes. It tells nova-evac's own
+// disable from an operator's.
 const ReasonPrefix = "nova-evac"
 
-// Witness is what of a record stands in Nova's service record of its host, as the
-// disabled_reason: acknowledged writes to the CIB can be lost, when two partitions of
-// a cluster merge, and from the two together it can be told that they were.
+// Witness is the part of a record that also stands in Nova, as the disabled_reason of the
+// host's service. Acknowledged writes to the CIB can be lost when two partitions of a
+// cluster merge; a comparison of the two shows that they were.
 type Witness struct {
 	// Gen and Since are those of the record.
 	Gen   int
 	Since time.Time
-	// Claim is the last one under which anything was sent; empty: none was.
+	// Claim is the last claim under which anything was sent; empty: nothing was.
 	Claim string
 }
 
-// Witness is what Nova should say of this record.
+// Witness gives the witness that Nova should hold for this record.
 func (r Record) Witness() Witness { return Witness{r.Gen, r.Since, r.Claim} }
 
-// Later answers whether a witness is about a later fencing than another one. The
-// generations alone do not tell: they begin at 1 again after a host was let in.
+// Later reports whether w is about a later fencing than another witness. The generations
+// alone do not tell: they begin at 1 again after a host was let in.
 func (w Witness) Later(than Witness) bool {
 	if w.Since.IsZero() || than.Since.IsZero() {
 		return w.Gen > than.Gen
@@ -270,8 +271,8 @@ func (w Witness) Reason() string {
 	return text + ": fenced, being evacuated"
 }
 
-// ParseReason reads a witness back from a disabled_reason; ours is false where
-// somebody else disabled the service.
+// ParseReason reads a witness from a disabled_reason. ours is false where somebody else
+// disabled the service.
 func ParseReason(reason string) (w Witness, ours bool) {
 	text, ours := strings.CutPrefix(reason, ReasonPrefix)
 	if !ours {
