@@ -2,8 +2,8 @@
 // that a host was powered off. It stands behind the power device in a level of
 // Pacemaker's fencing topology, so that it is called when the host is off for sure.
 //
-// What it promises: off succeeds when the record is written, whatever Nova or
-// Keystone do, and a repeated off changes nothing.
+// off succeeds when the record is written, whether or not Nova and Keystone answer. A
+// repeated off changes nothing.
 package fence
 
 import (
@@ -33,42 +33,42 @@ const (
 	exitOff   = 2
 )
 
-// Nova is what the hook asks of Nova. *nova.Client is one.
+// Nova is the part of Nova's API that the hook uses. *nova.Client implements it.
 type Nova interface {
 	Services(ctx context.Context) ([]nova.Service, error)
 	ForceDown(ctx context.Context, service nova.Service, reason string) error
 }
 
-// Connection is the cluster's connection to a node. *cluster.Power is one.
+// Connection is the cluster's connection to a node. *cluster.Power implements it.
 type Connection interface {
 	KeepApart(ctx context.Context, node string) error
 }
 
-// Agent is the hook with what it works on.
+// Agent is the hook. Its fields are set before Run.
 type Agent struct {
 	// Records opens the store: path is the parameter records, empty for the CIB.
 	Records func(path string) (cib.Records, error)
 	// Nova connects; it must not touch the network.
 	Nova func(config.Config) (Nova, error)
-	// Connection is kept from being tried while a node is off; nil: nothing is done about it.
+	// Connection keeps the cluster from connecting to a node that is off; nil does nothing.
 	Connection Connection
 	Now        func() time.Time
 	Version    string
-	// CloudsDirs is where clouds.yaml is looked for; nil is the usual places.
+	// CloudsDirs are the directories to look for clouds.yaml in; nil is the usual ones.
 	CloudsDirs []string
 
 	Stdout, Stderr io.Writer
 }
 
 const (
-	// recordTime bounds everything that is done to the record. Pacemaker gives a
-	// fence agent 60 seconds by default.
+	// recordTime bounds all work on the record. Pacemaker gives a fence agent 60 seconds
+	// by default.
 	recordTime = 20 * time.Second
 	// poll is the pause between two looks of an `on` that waits (on_wait).
 	poll = 500 * time.Millisecond
 )
 
-// call is one call of the agent: its parameters, read.
+// call is one call of the agent, with its parameters.
 type call struct {
 	*Agent
 	given    map[string]string // under the names of the table
@@ -76,12 +76,12 @@ type call struct {
 	host     string // Nova's name
 	node     string // the cluster's
 	records  cib.Records
-	novaTime time.Duration // bounds what off does in Nova
+	novaTime time.Duration // bounds the requests to Nova
 	onWait   time.Duration
 }
 
-// Run does what one call asks for, and returns the exit code. Without arguments
-// the parameters come from stdin.
+// Run carries out one call, and returns its exit code. Without arguments the parameters
+// come from stdin.
 func (a *Agent) Run(ctx context.Context, args []string, stdin io.Reader) int {
 	given, err := fromArgs(args)
 	if err == nil && len(args) == 0 {
@@ -132,8 +132,8 @@ func (c *call) do(ctx context.Context) int {
 	return c.fail(fmt.Errorf("unknown action %q", c.action))
 }
 
-// read takes the parameters in that the hook itself needs: whatever is wrong with
-// the cloud's must not keep a fencing from being recorded.
+// read reads the parameters that the hook itself needs. A mistake in the cloud's
+// parameters must not keep a fencing from being recorded.
 func (c *call) read() (err error) {
 	c.host = cmp.Or(c.given["plug"], c.node)
 	if slices.Contains([]string{"off", "disable", "on", "enable", "status"}, c.action) {
@@ -176,7 +176,7 @@ func (c *call) off(ctx context.Context) int {
 		fmt.Fprintf(c.Stderr, "host %s is recorded as fenced, generation %d\n", c.host, s.Gen)
 	}
 	if c.Connection != nil && c.given["records"] == "" {
-		// Before the fencing ends: what the cluster computes next would connect to it.
+		// This must happen before the fencing ends: the next transition would connect to it.
 		if err := c.Connection.KeepApart(recording, cmp.Or(c.node, c.host)); err != nil {
 			c.warn("%v; the supervisor will", err)
 		}
@@ -187,8 +187,8 @@ func (c *call) off(ctx context.Context) int {
 	return exitOK
 }
 
-// within runs what asks Nova, for at most nova_timeout, and does not wait longer
-// for it whatever it does: neither a hang nor a panic of it may fail a fencing.
+// within runs ask for at most nova_timeout. It does not wait longer even if ask ignores its
+// context: neither a hang nor a panic of ask may fail a fencing.
 func (c *call) within(ctx context.Context, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.novaTime)
 	defer cancel()
@@ -237,8 +237,8 @@ func (c *call) connect() (Nova, config.Config, error) {
 	return client, cfg, err
 }
 
-// config reads the cloud's parameters. The environment is Pacemaker's own, and is
-// left out.
+// config reads the cloud's parameters. The environment is Pacemaker's own, and is not
+// read.
 func (c *call) config() (config.Config, error) {
 	cfg, warnings, err := config.Load(config.Sources{Given: c.given, CloudsDirs: c.CloudsDirs})
 	for _, w := range warnings {
@@ -281,9 +281,9 @@ func (c *call) on(ctx context.Context) int {
 	}
 }
 
-// status is "off" while the host is to be evacuated, which the records know
-// without Nova. Pacemaker asks it with pcmk_host_check=status, where 0 and 2 both
-// mean that the device can fence the host; an error would mean that it cannot.
+// status is "off" while the host has a record that is not returning; Nova is asked only
+// where it has none. Pacemaker asks for it with pcmk_host_check=status: exit codes 0 and 2
+// both mean that the device can fence the host, an error means that it cannot.
 func (c *call) status(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
@@ -319,8 +319,8 @@ func (c *call) status(ctx context.Context) int {
 	return exitOK
 }
 
-// monitor answers whether a fencing could be recorded now. It does not ask Nova:
-// a device that fails because Keystone is down is missing when it is needed.
+// monitor reports whether a fencing could be recorded now. It does not ask Nova: a device
+// that failed because Keystone is down would be missing when it is needed.
 func (c *call) monitor(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
@@ -330,8 +330,8 @@ func (c *call) monitor(ctx context.Context) int {
 	return exitOK
 }
 
-// list names the hosts that the device can fence: those that Nova knows, by their
-// full and their short name, or where Nova does not answer those on record.
+// list names the hosts that the device can fence: the hosts that Nova knows, by their full
+// and their short names; where Nova does not answer, the hosts on record.
 func (c *call) list(ctx context.Context) int {
 	names := map[string]bool{}
 	var services []nova.Service

@@ -111,7 +111,7 @@ func stored(t *testing.T, dir, host string) (cib.Stored, bool) {
 
 func TestOffRecordsTheHostAndTellsNova(t *testing.T) {
 	dir, n := t.TempDir(), up()
-	// As Pacemaker sends it: what it adds of its own, quotes and comments included.
+	// This is as Pacemaker sends it, with its own additions, quotes and comments.
 	r := hook(t, dir, n, "# from stonithd\naction=off\nnodename=node-1\n plug = \"compute-1\" \ncrm_feature_set=3.16.1\n"+cloudParams)
 	s, found := stored(t, dir, "compute-1")
 	if r.code != 0 || !found || s.Phase != record.Fenced || s.Gen != 1 || s.Node != "node-1" {
@@ -300,17 +300,17 @@ func TestOtherActions(t *testing.T) {
 	}{
 		{"metadata", "action=metadata\n", nil, 0, agents.FenceMetadata(), ""},
 		{"metadata by its old name on the command line", "", []string{"-o", "meta-data"}, 0, agents.FenceMetadata(), ""},
-		{"a reboot is refused with a word what to do", "action=reboot\nplug=h\n", nil, 1, "", "reboot"},
+		{"a reboot is refused with advice", "action=reboot\nplug=h\n", nil, 1, "", "reboot"},
 		{"an unknown action", "action=dance\n", nil, 1, "", `"dance"`},
 		{"valid parameters", "action=validate-all\n" + cloudParams, nil, 0, "", ""},
 		{"a missing one", "action=validate-all\nlogin=x\npasswd=s3cret\n", nil, 1, "", "auth_url"},
-		{"a device that is in the configuration for show", "action=off\nrecord_only=Disabled\n", nil, 0, "", "nothing is recorded"},
+		{"record_only=Disabled does nothing", "action=off\nrecord_only=Disabled\n", nil, 0, "", "nothing is recorded"},
 		{"the version", "", []string{"-V"}, 0, "1.2.3\n", ""},
 		{"an unknown option", "", []string{"-z"}, 1, "", "-z"},
 		{"an option without its value", "", []string{"--plug"}, 1, "", "--plug"},
 		{"a host by its old name", "action=status\nport=compute-1\n" + cloudParams, nil, 0, "Status: ON\n", ""},
 		{"a bound of zero is the default", "action=monitor\nnova_timeout=0\non_wait=0\n", nil, 0, "", ""},
-		{"a bound that is none", "action=monitor\nnova_timeout=soon\n", nil, 1, "", `nova_timeout is "soon"`},
+		{"a bound that is no time", "action=monitor\nnova_timeout=soon\n", nil, 1, "", `nova_timeout is "soon"`},
 		{"a stray word", "", []string{"off"}, 1, "", `"off"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

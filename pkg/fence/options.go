@@ -11,8 +11,8 @@ import (
 )
 
 // others are options of the fence agents' command line (fence-agents, lib/fencing.py.py)
-// and of fence_compute that are no parameters of ours, with their letters: they are read,
-// and but for help and version nothing comes of them.
+// and of fence_compute that are no parameters here. They are read; all but help and version
+// are ignored.
 var others = []option{
 	{name: "help", letter: "h"}, {name: "version", letter: "V"}, {name: "quiet", letter: "q"},
 	{name: "debug_file", letter: "D", hasValue: true}, {name: "password_script", letter: "S", hasValue: true},
@@ -24,8 +24,8 @@ type option struct {
 	hasValue     bool
 }
 
-// options are all that the command line knows. A long one that is not among them is
-// taken for another agent's, which has a value.
+// options are all options of the command line. An unknown long option is taken for another
+// agent's, and has a value.
 func options() []option {
 	known := slices.Clone(others)
 	for _, p := range config.Offered(config.FenceAgent) {
@@ -34,9 +34,9 @@ func options() []option {
 	return known
 }
 
-// fromStdin reads parameters as Pacemaker gives them: name=value lines, blank ones
-// and comments left out, '-' and '_' the same, one pair of double quotes around
-// the value removed, the last of several counts.
+// fromStdin reads parameters as Pacemaker gives them: name=value lines. Blank lines and
+// comments are skipped, '-' and '_' are the same, one pair of double quotes around a value
+// is removed, and the last of several values counts.
 func fromStdin(r io.Reader) (map[string]string, error) {
 	given := map[string]string{}
 	lines := bufio.NewScanner(r)

@@ -18,20 +18,20 @@ import (
 )
 
 // Attribute is the node attribute that the agent sets to open or closed. A location rule
-// keeps nova-compute off nodes on which it is not open; a node that was fenced has none.
+// keeps nova-compute off nodes where it is not open. A node that was fenced has none.
 const Attribute = "nova-evac-gate"
 
 // Agent is the OCF resource agent nova-evac-gate, for clusters that start nova-compute
-// themselves. It never makes an action wait: one that did would hold up the transition of
-// the whole cluster. Instead each monitor looks, as ocf:pacemaker:ping does.
+// themselves. None of its actions waits: that would hold up the transition of the whole
+// cluster. Instead each monitor looks, as ocf:pacemaker:ping does.
 type Agent struct {
-	// Look is the gate's.
+	// Look is Gate.Look.
 	Look func(ctx context.Context, host string) (held string, err error)
 	// Env looks a variable up.
 	Env func(name string) string
 	// Update sets the node attribute of this node; an empty value deletes it.
 	Update func(ctx context.Context, value string) error
-	// Attest is the gate's.
+	// Attest is as in Gate.
 	Attest func(ctx context.Context, holds bool) error
 
 	Stdout, Stderr io.Writer
@@ -79,7 +79,8 @@ func (a *Agent) Run(ctx context.Context, args []string) int {
 	return a.fail(ocf.Unimplemented, fmt.Errorf("%q is not an action of this agent: it knows start, stop, monitor, validate-all and meta-data", action))
 }
 
-// look sets the attribute. Where nobody can say, it is left as it is, or set to unknown.
+// look sets the attribute. Where neither the records nor Nova can be asked, the attribute
+// is set to unknown, or left as it is where unknown is empty.
 func (a *Agent) look(ctx context.Context, unknown string) int {
 	host := a.Env("OCF_RESKEY_host")
 	if host == "" {

@@ -1,7 +1,7 @@
-// Package gate keeps nova-compute from starting on a host that was fenced until the
-// instances of the host have left it. Nova destroys, when nova-compute starts, the guests
-// and the disks of all instances whose evacuation has begun, also of those that are not
-// elsewhere yet (nova/compute/manager.py, _destroy_evacuated_instances).
+// Package gate keeps nova-compute from starting on a fenced host until the instances of
+// the host have left it. When nova-compute starts, it destroys the guests and the disks of
+// all instances whose evacuation has begun, even of those that are not elsewhere yet
+// (nova/compute/manager.py, _destroy_evacuated_instances).
 package gate
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
-// Errors that Wait ends with when its context does.
+// Errors of Wait when its context ends.
 var (
 	// ErrHeld: instances have not left the host yet.
 	ErrHeld = errors.New("the host is still being evacuated")
@@ -25,13 +25,14 @@ var (
 	ErrUnknown = errors.New("nobody can say whether the host is being evacuated")
 )
 
-// Gate is that of one host. It asks the records and, where those cannot be reached, Nova.
+// Gate is the gate of one host. It asks the records and, where those cannot be reached,
+// Nova.
 type Gate struct {
 	// Host is Nova's name of it.
 	Host    string
 	Records cib.Records
-	// Members answers whether what is read of the records is true: a node that has not
-	// joined the cluster yet has the CIB of before its fencing.
+	// Members tells whether the records can be trusted: a node that has not joined the
+	// cluster yet has the CIB of before its fencing.
 	Members interface {
 		View(ctx context.Context) (cluster.View, error)
 	}
@@ -40,16 +41,16 @@ type Gate struct {
 		Services(ctx context.Context) ([]nova.Service, error)
 		Servers(ctx context.Context, host string) ([]nova.Server, error)
 	}
-	// OpenUnknown, unless it is 0, is after how long the gate opens although nobody could
-	// be asked.
+	// OpenUnknown, unless it is 0, is the time after which the gate opens although neither
+	// the records nor Nova could be asked.
 	OpenUnknown time.Duration
 	// Poll is the pause between two looks.
 	Poll time.Duration
 	// Attest tells the cluster, again and again, that the gate holds nova-compute back, and
-	// once that it does no longer: without it nothing is evacuated from a host that is on.
-	// nil: there is nobody to tell.
+	// once that it no longer does. Without it nothing is evacuated from a host that is on.
+	// nil: there is no cluster.
 	Attest func(ctx context.Context, holds bool) error
-	// Say is told what the gate waits for, whenever that changes.
+	// Say is called with the reason for waiting, whenever that changes.
 	Say func(string)
 }
 
@@ -92,7 +93,8 @@ func (g Gate) Wait(ctx context.Context) error {
 	}
 }
 
-// attest does what it can, and says what is wrong: whoever is not told waits.
+// attest calls Attest, and gives its error as a text. The cluster, where it is not told,
+// waits.
 func (g Gate) attest(ctx context.Context, holds bool) string {
 	if g.Attest == nil {
 		return ""
@@ -103,8 +105,8 @@ func (g Gate) attest(ctx context.Context, holds bool) string {
 	return ""
 }
 
-// Look answers what keeps nova-compute from starting, nothing where it may. An error says
-// that nobody could be asked.
+// Look returns the reason why nova-compute may not start, empty where it may. An error
+// says that neither the records nor Nova could be asked.
 func (g Gate) Look(ctx context.Context) (held string, err error) {
 	held, err = g.records(ctx)
 	if err == nil || g.Nova == nil {
@@ -148,13 +150,13 @@ func waits(r record.Record) string {
 	return "waiting for " + r.Wait
 }
 
-// same compares names as people do: a short one fits a full one.
+// same compares host names; a short name equals a full one.
 func same(a, b string) bool {
 	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
 }
 
-// nova asks Nova: it takes a host that nova-evac has forced down for empty when no
-// instance is left that would be evacuated.
+// nova asks Nova. A host that nova-evac has forced down counts as empty when it has no
+// instance left that would be evacuated.
 func (g Gate) nova(ctx context.Context) (string, error) {
 	services, err := g.Nova.Services(ctx)
 	if err != nil {

@@ -63,9 +63,9 @@ func TestLook(t *testing.T) {
 			records: map[string]string{"compute-1": "phase=dancing"}, held: "malformed"},
 		{name: "a node that has not joined the cluster may have records of the past", host: "compute-1", unknown: true},
 		{name: "a cluster that does not answer says nothing", members: view{err: cluster.ErrUnavailable}, host: "compute-1", unknown: true},
-		{name: "then Nova is asked", nova: true, host: "compute-1", held: "Nova has 3 instances on compute-1"},
-		{name: "which lets a host start that was not fenced", nova: true, host: "compute-2"},
-		{name: "or that it does not know", nova: true, host: "compute-9"},
+		{name: "Nova is asked where the records cannot be", nova: true, host: "compute-1", held: "Nova has 3 instances on compute-1"},
+		{name: "Nova lets a host start that was not fenced", nova: true, host: "compute-2"},
+		{name: "Nova lets a host start that it does not know", nova: true, host: "compute-9"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			records := &cib.Memory{}
@@ -109,7 +109,7 @@ func TestTheAgentSetsTheAttributeAndNeverWaits(t *testing.T) {
 		{"start", "", errors.New("nobody answers"), ocf.Success, "closed"},
 		{"monitor", "3 instances", nil, ocf.Success, "closed"},
 		{"monitor", "", nil, ocf.Success, "open"},
-		{"monitor", "", errors.New("nobody answers"), ocf.Success, "open"}, // what runs is left running
+		{"monitor", "", errors.New("nobody answers"), ocf.Success, "open"}, // a nova-compute that runs is left running
 		{"monitor", "3 instances", nil, ocf.Success, "closed"},
 		{"stop", "", nil, ocf.Success, ""},
 		{"stop", "", nil, ocf.Success, ""},
@@ -181,7 +181,7 @@ func TestTheGateAttestsThatItHoldsUntilItOpens(t *testing.T) {
 	})
 }
 
-func TestAGateThatOpensAtOnceTakesItsWordBack(t *testing.T) {
+func TestAGateThatOpensAtOnceWithdrawsItsAttestation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := waiting()
 		g.evacuated()
@@ -207,7 +207,7 @@ func TestAGateThatDoesNotKnowAttestsNothing(t *testing.T) {
 	})
 }
 
-func TestAGateThatOpensUnknowingTakesItsWordBack(t *testing.T) {
+func TestAGateThatOpensUnknowingWithdrawsItsAttestation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := waiting()
 		g.OpenUnknown = time.Minute
@@ -254,7 +254,7 @@ func TestAGateThatIsStoppedIsStillHeld(t *testing.T) {
 	})
 }
 
-func TestWithNobodyToTellTheGateWaitsAllTheSame(t *testing.T) {
+func TestWithoutAClusterTheGateWaitsAllTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := waiting()
 		g.Attest = nil
@@ -264,7 +264,7 @@ func TestWithNobodyToTellTheGateWaitsAllTheSame(t *testing.T) {
 	})
 }
 
-func TestTheAgentAttestsWhatItHasSeen(t *testing.T) {
+func TestTheAgentAttestsOnlyAfterALook(t *testing.T) {
 	dir := t.TempDir()
 	var stderr bytes.Buffer
 	held, unknown := "", error(nil)
