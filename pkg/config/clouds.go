@@ -29,7 +29,7 @@ func fromClouds(name string, env func(string) string, dirs []string) (map[string
 	if !ok {
 		return nil, nil, fmt.Errorf("cloud %s: there is no such entry in %s", name, path)
 	}
-	// Secrets may be kept in a file of their own beside it; what it has wins.
+	// Secrets may be kept in a file of their own beside it; its values win.
 	secure, err := readClouds(filepath.Join(filepath.Dir(path), "secure.yaml"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("cloud %s: %w", name, err)
@@ -134,8 +134,8 @@ func cloudParameters(name string, entry clouds.Cloud) (parameters map[string]str
 	if p["endpoint_type"] == "" {
 		p["endpoint_type"] = entry.Interface
 	}
-	// domain_name and domain_id stand for both domains, default_domain (an id) for
-	// what is left.
+	// domain_name and domain_id stand for both domains; default_domain (an id) fills the
+	// one that is still missing.
 	for _, of := range []string{"user_domain", "project_domain"} {
 		if p[of] == "" && p[of+"_id"] == "" {
 			p[of], p[of+"_id"] = auth.DomainName, auth.DomainID

@@ -1,13 +1,12 @@
-// Package config is where credentials and options come from, for the agents, the
-// supervisor and the shell alike.
+// Package config gathers credentials and options, for the agents, the supervisor and the
+// shell alike.
 //
-// A value comes from the first of these that has it:
+// A value comes from the first of these sources that has it:
 //
-//  1. What was given explicitly: flags of the shell, parameters of the OCF agent,
-//     lines on the fence agent's standard input.
-//  2. The OS_* variables of the environment, where the environment is read at all
-//     (the shell does, the agents do not) and no cloud was named explicitly: a cloud
-//     named with `cloud` is not bent by what happens to be exported.
+//  1. Explicit values: flags of the shell, parameters of the OCF agent, lines on the
+//     fence agent's standard input.
+//  2. The OS_* variables of the environment, in the shell only, and only where no cloud
+//     was named explicitly: stray variables do not change a cloud named with `cloud`.
 //  3. The parameters of the cluster's own nova-evacuate resource, where neither 1
 //     nor 2 says where the cloud is (no auth_url, no cloud). Then 2 is left out
 //     altogether, so that a stray OS_PASSWORD does not mix with them.
@@ -38,12 +37,11 @@ import (
 // Secret is a password or the like; printed, logged or marshalled it is "***".
 type Secret = nova.Secret
 
-// Config is everything that a command or an agent is told about its cloud and
-// about how to work. It can be logged: its secrets print as "***". It goes to a
-// child process through a pipe with Encode and Decode, never in argv or in the
-// environment, where others can read it.
+// Config is the configuration of a command or an agent. It can be logged: its secrets print
+// as "***". It goes to a child process through a pipe with Encode and Decode, never in argv
+// or in the environment, where others can read it.
 type Config struct {
-	// Nova says which cloud, as whom, how.
+	// Nova holds the cloud's address, the credentials, and how to connect.
 	Nova nova.Options `json:"nova"`
 	// Cloud is the name of the clouds.yaml entry that was used, empty for none.
 	Cloud string `json:"cloud,omitempty"`
@@ -55,16 +53,16 @@ type Config struct {
 	// MaxInFlight is how many evacuations may run at a time.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
 	// StormShare is how many of the compute hosts, in percent, may be down for a new
-	// evacuation to begin; StormHosts is a number of them, 0 for none.
+	// evacuation to begin; StormHosts is a number of hosts, 0 for no bound.
 	StormShare int `json:"storm_share,omitempty"`
 	StormHosts int `json:"storm_hosts,omitempty"`
-	// ManualReturn leaves it to an operator to let a host in that is ready.
+	// ManualReturn leaves it to an operator to let in a host that is ready.
 	ManualReturn bool `json:"manual_return,omitempty"`
 	// PowerOn is when a fenced host is powered on: PowerOnEvacuated or PowerOnNever.
 	PowerOn string `json:"power_on,omitempty"`
-	// Refence has a host fenced again, once, that is on before its instances have left.
+	// Refence fences a host again, once, that is on before its instances have left.
 	Refence bool `json:"refence,omitempty"`
-	// LeaveError has instances left that were in error when their host died.
+	// LeaveError leaves instances that were in error when their host died.
 	LeaveError bool `json:"leave_error,omitempty"`
 	// ResetStates are the states whose instances are reset to error to be evacuated.
 	ResetStates []string `json:"reset_states,omitempty"`
@@ -97,10 +95,10 @@ type Sources struct {
 	CloudsDirs []string
 }
 
-// Load puts the configuration together in the order of the package comment. The
-// warnings are lines for the log. The error joins one line for each value that
-// cannot be understood or read; the Config is what could be, so that a caller can
-// join Validate's complaints to it.
+// Load puts the configuration together in the order of the package comment. The warnings
+// are lines for the log. The error joins one line for each value that cannot be understood
+// or read. The Config holds all other values, so that a caller can join Validate's error to
+// it.
 func Load(from Sources) (cfg Config, warnings []string, err error) {
 	given := Parameters(from.Given)
 	layers := []map[string]string{given}
@@ -161,7 +159,7 @@ func Load(from Sources) (cfg Config, warnings []string, err error) {
 	return cfg, warnings, err
 }
 
-// rivals are the parameters that say the same thing in another way.
+// rivals are, for a parameter, the others that say the same thing in another way.
 var rivals = map[string][]string{
 	"username":                      {"user_id", "application_credential_id"},
 	"user_id":                       {"username", "application_credential_id"},
@@ -198,9 +196,9 @@ func merge(layers []map[string]string) map[string]string {
 	return merged
 }
 
-// Validate tells whether Nova could be asked with this configuration. It touches
-// files (certificates) but not the network. The error joins one line for each
-// problem: which parameter, what is wrong, what to do.
+// Validate checks whether Nova could be asked with this configuration. It touches files
+// (certificates) but not the network. The error joins one line for each problem: the
+// parameter, the mistake, the remedy.
 func (c Config) Validate() error {
 	var problems []error
 	missing := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
@@ -235,8 +233,8 @@ func (c Config) Validate() error {
 	return errors.Join(problems...)
 }
 
-// readPassword takes a password from the first line of a file. The warning is for
-// a file that everybody can read.
+// readPassword takes a password from the first line of a file. It warns of a file that
+// everybody can read.
 func readPassword(path string) (password Secret, warning string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -271,8 +269,8 @@ type onTheWire struct {
 	ApplicationCredentialSecret string `json:"application_credential_secret,omitempty"`
 }
 
-// Encode writes the whole configuration as one line of JSON, with the real
-// secrets: only ever into a pipe to a child of ours.
+// Encode writes the whole configuration as one line of JSON, with the real secrets. Use it
+// only on a pipe to a child process.
 func (c Config) Encode(w io.Writer) error {
 	err := json.NewEncoder(w).Encode(onTheWire{
 		Config:                      c,
@@ -285,7 +283,7 @@ func (c Config) Encode(w io.Writer) error {
 	return nil
 }
 
-// Decode reads what Encode wrote.
+// Decode reads a Config that Encode wrote.
 func Decode(r io.Reader) (Config, error) {
 	var wire onTheWire
 	if err := json.NewDecoder(r).Decode(&wire); err != nil {

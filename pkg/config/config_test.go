@@ -22,7 +22,7 @@ func file(t *testing.T, name, text string, mode os.FileMode) string {
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {
 		t.Fatal(err)
 	}
-	// Whatever the umask made of it.
+	// The umask may have changed the mode.
 	if err := os.Chmod(path, mode); err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
-// Place is an agent, or a command of the shell, that offers parameters; a sum of
-// places is any of them.
+// Place is an agent or a command of the shell that offers parameters. A sum of places is a
+// set of them.
 type Place uint
 
 // The places. HostWork is the command host where no supervisor runs, so that it does
@@ -31,7 +31,7 @@ const (
 	SuperviseCommand
 )
 
-// What places have in common.
+// Sets of places.
 const (
 	agents    = OCFAgent | FenceAgent
 	asksNova  = HostCommand | AdmitCommand | ForgetCommand | GateCommand | SuperviseCommand
@@ -73,8 +73,8 @@ type Parameter struct {
 	Values []string
 	// Most is the highest that a Number may be, 0 for no bound.
 	Most int
-	// Default is the text that counts where none is given. Otherwise says, where
-	// Default is empty, in words for people what holds then.
+	// Default is the text that counts where none is given. Where Default is empty,
+	// Otherwise says in words for people what holds then.
 	Default, Otherwise string
 	// Required and Unique are the attributes of the agents' metadata.
 	Required, Unique bool
@@ -397,9 +397,9 @@ var names = func() map[string]string {
 // Parameters takes parameters as the field writes them and gives them under their
 // own names. `-` and `_` are the same, as the fence agents have it, and other
 // spellings (login, passwd, tenant_name, compute_domain) stand for the name; where
-// both are given, the name counts. An empty value is one that was not given. What is
-// not ours is left out: it is no error, Pacemaker and other agents add parameters of
-// their own.
+// both are given, the name counts. An empty value counts as not given. Unknown
+// parameters are left out without an error: Pacemaker and other agents add parameters
+// of their own.
 func Parameters(given map[string]string) map[string]string {
 	known := map[string]string{}
 	for _, other := range []bool{false, true} { // first the names, then the other spellings

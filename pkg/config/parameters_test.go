@@ -22,7 +22,7 @@ func TestParametersKnowsTheFieldsNames(t *testing.T) {
 		{"where both are given the new one counts", map[string]string{"login": "old", "username": "new", "tenant_name": "old", "project-name": "new"}, map[string]string{"username": "new", "project_name": "new"}},
 		{"an empty value was not given", map[string]string{"username": "", "login": "u", "cloud": " "}, map[string]string{"username": "u"}},
 		{"spaces around a value go, but not those of a password", map[string]string{"auth_url": " a ", "password": " p "}, map[string]string{"auth_url": "a", "password": " p "}},
-		{"what is not ours is left out", map[string]string{"crm_feature_set": "3.16", "record-only": "1"}, map[string]string{"record_only": "1"}},
+		{"an unknown parameter is left out", map[string]string{"crm_feature_set": "3.16", "record-only": "1"}, map[string]string{"record_only": "1"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestEveryDefinitionIsWhole(t *testing.T) {
 	}
 }
 
-func TestAYesThatIsTheDefaultCanBeRefused(t *testing.T) {
+func TestASwitchThatIsOnByDefaultCanBeSwitchedOff(t *testing.T) {
 	p := Parameter{Name: "p", Kind: YesNo, Default: "yes", into: func(c *Config) any { return &c.Verbose }}
 	for text, want := range map[string]bool{p.Default: true, "no": false, "0": false, "on": true} {
 		var c Config

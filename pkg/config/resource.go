@@ -15,8 +15,8 @@ import (
 // (cibsecret), one file under the resource's id for each.
 const SecretsDir = "/var/lib/pacemaker/lrm/secrets"
 
-// secretValue is what the CIB holds in place of a secret (Pacemaker,
-// lib/pacemaker-internal's pcmk__substitute_secrets).
+// secretValue stands in the CIB in place of a secret (Pacemaker, lib/pacemaker-internal's
+// pcmk__substitute_secrets).
 const secretValue = "lrm://"
 
 // primitive is a resource in the CIB.
@@ -37,11 +37,10 @@ type primitive struct {
 //
 //	cibadmin --query --xpath "//primitive[@type='nova-evacuate' or @type='NovaEvacuate']"
 //
-// A parameter that is a CIB secret is read from secretsDir (SecretsDir, if this is
-// no test). Attributes under a rule are left out, whether they apply is
-// Pacemaker's to say. Without such a resource the map is nil. A nova-evacuate goes
-// before the older NovaEvacuate; two of the same type are an error, since it would
-// be a guess which one is meant.
+// A parameter that is a CIB secret is read from secretsDir (SecretsDir, except in tests).
+// Attributes under a rule are left out: only Pacemaker can say whether they apply. Without
+// such a resource the map is nil. A nova-evacuate goes before the older NovaEvacuate. Two
+// of the same type are an error: a choice between them would be a guess.
 func FromResource(cibXML []byte, secretsDir string) (map[string]string, error) {
 	found := map[string][]primitive{} // by type
 	decoder := xml.NewDecoder(bytes.NewReader(cibXML))

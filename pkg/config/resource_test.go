@@ -49,7 +49,7 @@ func TestTheClustersResourceGivesItsParameters(t *testing.T) {
 		{"no such resource is none", primitive("vip", "IPaddr2", ""), nil, ""},
 		{"no answer is none", "", nil, ""},
 		{"a resource without parameters has none", primitive("evac", "nova-evacuate", ""), map[string]string{}, ""},
-		{"what is not XML is an error", "Call failed <", nil, "the cluster's answer is not XML"},
+		{"text that is not XML is an error", "Call failed <", nil, "the cluster's answer is not XML"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
