@@ -1,5 +1,5 @@
-// Package ocf is the OCF resource agent nova-evacuate: it starts, asks and stops
-// the supervisor of this node. No work is ever done inside it.
+// Package ocf is the OCF resource agent nova-evacuate: it starts, asks and stops the
+// supervisor of this node. The agent itself evacuates nothing.
 package ocf
 
 import (
@@ -33,25 +33,25 @@ const (
 
 // Agent is the resource agent.
 type Agent struct {
-	// Env looks a variable up: OCF_RESKEY_name are the parameters.
+	// Env looks up a variable; OCF_RESKEY_name is the parameter name.
 	Env func(name string) string
-	// Command starts the supervisor: a program and its arguments, to which those
-	// for this instance are added. It reads its configuration from standard input.
+	// Command starts the supervisor: a program and its arguments. The arguments for this
+	// instance are added. The program reads its configuration from standard input.
 	Command []string
-	// CloudsDirs is where clouds.yaml is looked for; nil is the usual places.
+	// CloudsDirs are the directories to look for clouds.yaml in; nil is the usual ones.
 	CloudsDirs []string
 
 	Stdout, Stderr io.Writer
 }
 
 const (
-	// monitorTime bounds the wait for the supervisor's answer: one that takes longer
-	// hangs.
+	// monitorTime bounds the wait for the supervisor's answer. A supervisor that takes
+	// longer hangs.
 	monitorTime = 3 * time.Second
-	// margin is what an action leaves of its timeout, so that it says itself what
-	// went wrong instead of being killed.
+	// margin is the part of its timeout that an action leaves unused, so that it can say
+	// what went wrong before it would be killed.
 	margin = 2 * time.Second
-	// defaultTime is an action's timeout where nothing tells it, as the metadata does.
+	// defaultTime is an action's timeout where Pacemaker gives none, as in the metadata.
 	defaultTime = 20 * time.Second
 )
 
@@ -67,7 +67,7 @@ func failed(code int, format string, args ...any) error {
 	return &actionError{code, fmt.Errorf(format, args...)}
 }
 
-// Run carries one action out and returns its exit code.
+// Run carries out one action and returns its exit code.
 func (a *Agent) Run(ctx context.Context, args []string) int {
 	action := ""
 	if len(args) > 0 {
@@ -110,7 +110,7 @@ func (a *Agent) do(ctx context.Context, action string) error {
 	return failed(Unimplemented, "%q is not an action of this agent: it knows start, stop, monitor, validate-all and meta-data", action)
 }
 
-// timeout is what Pacemaker gives the action.
+// timeout is the time that Pacemaker gives the action.
 func (a *Agent) timeout() time.Duration {
 	if ms, err := strconv.Atoi(a.Env("OCF_RESKEY_CRM_meta_timeout")); err == nil && ms > 0 {
 		return max(time.Duration(ms)*time.Millisecond, 2*margin)
@@ -118,7 +118,7 @@ func (a *Agent) timeout() time.Duration {
 	return defaultTime
 }
 
-// parameter gives one that the agent itself acts on.
+// parameter gives a parameter that the agent itself acts on.
 func (a *Agent) parameter(name string) string {
 	return cmp.Or(a.Env("OCF_RESKEY_"+name), config.Default(name))
 }
@@ -129,8 +129,8 @@ func (a *Agent) logFile() string { return a.parameter("log_file") }
 
 func (a *Agent) socket() string { return filepath.Join(a.stateDir(), "supervisor.sock") }
 
-// validate reads the parameters and refuses what could not work. The agent's
-// environment is Pacemaker's own, so OS_* variables in it mean nothing.
+// validate reads the parameters and refuses a configuration that could not work. The
+// agent's environment is Pacemaker's own, so OS_* variables in it mean nothing.
 func (a *Agent) validate() (config.Config, error) {
 	given := map[string]string{}
 	for _, p := range config.Offered(config.OCFAgent) {
@@ -221,8 +221,8 @@ func (a *Agent) start(ctx context.Context) error {
 	}
 }
 
-// stop ends the supervisor: first as it likes, so that it can release its claims,
-// then, when more than half of the time is gone, at once.
+// stop ends the supervisor: first by SIGTERM, so that it can release its claims, then, when
+// three quarters of the time are gone, by SIGKILL.
 func (a *Agent) stop(ctx context.Context) error {
 	p, alive := a.process()
 	if alive {

@@ -139,7 +139,7 @@ func (i *instance) stopped() {
 	}
 }
 
-func TestALife(t *testing.T) {
+func TestStartMonitorStop(t *testing.T) {
 	i := newInstance(t, "good")
 	i.does("monitor", NotRunning)
 	i.does("stop", Success)
@@ -193,7 +193,7 @@ func TestASupervisorThatIsSickFailsMonitorWithItsReason(t *testing.T) {
 	i.does("monitor", NotRunning) // start cleans up after itself
 }
 
-func TestASupervisorThatEndsAtOnceFailsStartWithItsLastWords(t *testing.T) {
+func TestASupervisorThatEndsAtOnceFailsStartWithItsLastLogLine(t *testing.T) {
 	i := newInstance(t, "ends")
 	i.does("start", ErrGeneric)
 	i.says("ocf-exit-reason:the supervisor ended at once: no such node")
@@ -259,7 +259,7 @@ func TestOtherActions(t *testing.T) {
 	i.does("", Unimplemented)
 }
 
-func TestTheTimeOfAnActionIsPacemakers(t *testing.T) {
+func TestTheTimeoutOfAnActionComesFromPacemaker(t *testing.T) {
 	i := newInstance(t, "good")
 	for ms, want := range map[string]time.Duration{"": defaultTime, "90000": 90 * time.Second, "10": 2 * margin, "x": defaultTime} {
 		i.env["OCF_RESKEY_CRM_meta_timeout"] = ms

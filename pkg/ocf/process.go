@@ -15,8 +15,8 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/pacemaker"
 )
 
-// process is a supervisor's process. Its start time tells it from another one that
-// was given the same pid after a reboot, or after it died.
+// process is a supervisor's process. Its start time tells it from a later process with the
+// same pid.
 type process struct {
 	pid     int
 	started string
@@ -24,8 +24,8 @@ type process struct {
 
 func (a *Agent) pidFile() string { return filepath.Join(a.stateDir(), "supervisor.pid") }
 
-// process reads the pid file; alive is false where it is missing, or speaks of a
-// process that is dead or somebody else's.
+// process reads the pid file. alive is false where the file is missing, or names a process
+// that is dead or not the supervisor.
 func (a *Agent) process() (p process, alive bool) {
 	data, err := os.ReadFile(a.pidFile())
 	if err != nil {
@@ -39,8 +39,8 @@ func (a *Agent) process() (p process, alive bool) {
 	return p, p.alive()
 }
 
-// alive compares the start time. A zombie has ended, unless it is one whose other
-// threads have not: those still hold its files and its socket.
+// alive compares the start time. A zombie has ended, unless other threads of it live: they
+// still hold its files and its socket.
 func (p process) alive() bool {
 	state, started := stat(p.pid)
 	if started != p.started {
@@ -98,7 +98,7 @@ func (a *Agent) launch(cfg config.Config) (p process, exited <-chan struct{}, er
 	}
 	done := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // how it ended stands in its log
+		_ = cmd.Wait() // its log says how it ended
 		close(done)
 	}()
 	p.pid = cmd.Process.Pid
@@ -117,8 +117,8 @@ func (a *Agent) launch(cfg config.Config) (p process, exited <-chan struct{}, er
 	return p, done, nil
 }
 
-// childEnv is the supervisor's environment: it reaches Nova through the proxies that the
-// cluster's own environment names.
+// childEnv is the supervisor's environment. It includes the proxies of the cluster's own
+// environment.
 func childEnv() []string {
 	env := append(pacemaker.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root")
 	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
@@ -137,7 +137,7 @@ func writePid(path string, p process) error {
 	return os.Rename(tmp, path)
 }
 
-// terminate asks the process to end, also one that was stopped.
+// terminate asks the process to end, even if it was stopped by SIGSTOP.
 func (p process) terminate() {
 	if p.alive() {
 		_ = syscall.Kill(p.pid, syscall.SIGTERM) // it may end by itself just now

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// Timeout bounds a call of a tool where nothing else is said. Their own bounds are 30
-// seconds and more, longer than most that call us wait for us.
+// Timeout bounds a call of a tool by default. The tools' own bounds are 30 seconds and
+// more, longer than most actions of an agent may take.
 const Timeout = 10 * time.Second
 
-// Run calls a tool and returns what it printed and its exit code, -1 where it did not come
-// to one. A failure is an error, with the first line of what the tool said. A timeout of 0
-// is Timeout.
+// Run calls a tool and returns its output and its exit code, -1 where there is none. The
+// error of a failure has the first line of the tool's standard error. A timeout of 0 is
+// Timeout.
 func Run(ctx context.Context, timeout time.Duration, name string, args ...string) (out []byte, code int, err error) {
 	if timeout == 0 {
 		timeout = Timeout
@@ -48,8 +48,8 @@ func Run(ctx context.Context, timeout time.Duration, name string, args ...string
 	return nil, code, fmt.Errorf("%s: %w", name, err)
 }
 
-// Environ is what of our environment Pacemaker's tools, and what else we start, are to
-// have: nothing in which a password can be, be it the shell's OS_PASSWORD or an agent's
+// Environ is the environment for Pacemaker's tools and for other child processes. It has
+// no variable in which a password can be, such as the shell's OS_PASSWORD or an agent's
 // OCF_RESKEY_password.
 func Environ() []string {
 	env := []string{"LC_ALL=C"}
