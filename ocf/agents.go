@@ -1,5 +1,5 @@
-// Package agents holds what the agents say of themselves to Pacemaker, crmsh
-// and pcs. The texts are here; the parameters come from the table of package config.
+// Package agents holds the agents' metadata for Pacemaker, crmsh and pcs. The texts are
+// here; the parameters come from the table of package config.
 package agents
 
 import (
@@ -21,8 +21,8 @@ func OCFMetadata() string { return metadata("nova-evacuate.xml.tmpl", config.OCF
 func GateMetadata() string { return metadata("nova-evac-gate.xml.tmpl", config.GateAgent) }
 
 // FenceMetadata describes fence_nova_evac (fence-agents, metadata.rng). Its `on` is not
-// automatic, so that Pacemaker calls it in the on-phase of a reboot, right after the power
-// device's: a host that is on again must be known to be (Pacemaker,
+// automatic: Pacemaker then calls it in the on-phase of a reboot, right after the power
+// device's, so that nova-evac knows that the host is on again (Pacemaker,
 // daemons/fenced/fenced_remote.c, op_phase_on).
 func FenceMetadata() string { return metadata("fence_nova_evac.xml.tmpl", config.FenceAgent) }
 

@@ -36,5 +36,5 @@ func runFence(ctx context.Context, args []string) int {
 	return agent.Run(ctx, args, os.Stdin)
 }
 
-// userAgent tells Nova's operators, in nova-api's log, which part of us asked.
+// userAgent names the role of this process in nova-api's log.
 func userAgent(role string) string { return fmt.Sprintf("nova-evac/%s (%s)", version, role) }

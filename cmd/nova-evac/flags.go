@@ -8,15 +8,15 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/config"
 )
 
-// parameterFlag is the flag of a parameter. What is given stays a text, which package
-// config reads and checks like that of any other source.
+// parameterFlag is the flag of a parameter. Its value stays a text, which package config
+// reads and checks like the text of any other source.
 type parameterFlag struct {
 	*cli.GenericFlag
 	parameter config.Parameter
 }
 
-// parameterFlags gives the flags that a command offers: those of the parameters that
-// it acts on, and its own.
+// parameterFlags gives the flags of a command: the flags of the parameters that it acts on,
+// and its own.
 func parameterFlags(in config.Place, own ...cli.Flag) []cli.Flag {
 	var flags []cli.Flag
 	for _, p := range config.Offered(in) {
@@ -42,11 +42,11 @@ func given(c *cli.Context) map[string]string {
 	return set
 }
 
-// TakesValue tells whether the next argument is the flag's value.
+// TakesValue reports whether the next argument is the flag's value.
 func (f *parameterFlag) TakesValue() bool { return f.parameter.Kind != config.YesNo }
 
-// String is the flag's line in a help text. That a switch is off until it is given
-// needs no word.
+// String is the flag's line in a help text. A switch that is off by default needs no
+// mention of its default.
 func (f *parameterFlag) String() string {
 	p := f.parameter
 	line := "--" + f.Name
@@ -75,14 +75,14 @@ type text struct {
 	isSwitch bool
 }
 
-// Set takes what was given.
+// Set keeps the text.
 func (t *text) Set(s string) error {
 	t.text = s
 	return nil
 }
 
-// String gives what was given, or the default.
+// String gives the text, or the default.
 func (t *text) String() string { return t.text }
 
-// IsBoolFlag tells package flag that "true" is meant where no value is given.
+// IsBoolFlag makes package flag pass "true" where no value is given.
 func (t *text) IsBoolFlag() bool { return t.isSwitch }

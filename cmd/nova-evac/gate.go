@@ -93,13 +93,12 @@ func newGate(host string, from config.Sources, path string) (gate.Gate, error) {
 	return g, nil
 }
 
-// attestGate tells the cluster what the gate on this node does.
+// attestGate tells the cluster whether the gate on this node holds nova-compute back.
 func attestGate(ctx context.Context, holds bool) error {
 	return cluster.AttestGate(ctx, holds, time.Now())
 }
 
-// runGateAgent is the OCF agent nova-evac-gate. It asks the cluster alone, of which it
-// is a part.
+// runGateAgent is the OCF agent nova-evac-gate. It asks only the cluster, never Nova.
 func runGateAgent(ctx context.Context, args []string) int {
 	agent := gate.Agent{
 		Look: func(ctx context.Context, host string) (string, error) {

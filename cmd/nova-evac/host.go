@@ -48,8 +48,7 @@ func hostCommand() *cli.Command {
 	}
 }
 
-// workFlags gives those flags of host, of those that are wanted, that count only where
-// it does the work itself.
+// workFlags gives the wanted flags of host that count only where host does the work itself.
 func workFlags(wanted func(name string) bool) []string {
 	var flags []string
 	for _, p := range config.Offered(config.HostWork) {
@@ -74,7 +73,7 @@ func hostNames(c *cli.Context) ([]string, error) {
 	return names, nil
 }
 
-// evacuateByHand records the hosts, sees to it that somebody works, and follows.
+// evacuateByHand records the hosts, does the work where no supervisor runs, and follows it.
 func evacuateByHand(c *cli.Context, names []string) error {
 	cfg, err := load(c)
 	if err != nil {
@@ -88,8 +87,7 @@ func evacuateByHand(c *cli.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	// Whether somebody will do the work is asked first: --detach without anybody
-	// would be a promise that nobody keeps.
+	// First ask whether a supervisor runs: without one, --detach would leave the work undone.
 	view, err := members.View(c.Context)
 	if err != nil {
 		return err
@@ -177,7 +175,7 @@ func workHere(ctx context.Context, cfg config.Config, client *nova.Client, recor
 	return errors.Join(err, <-ended)
 }
 
-// announceShell finds the name under which a shell works and takes its presence.
+// announceShell finds the name under which a shell works, and announces it.
 func announceShell(ctx context.Context, members supervisor.Membership, stateDir string) (owner, dir string, p *cluster.Presence, err error) {
 	if local, ok := members.(cluster.Local); ok {
 		owner = fmt.Sprintf("shell-%d", os.Getpid())
@@ -201,7 +199,7 @@ type follower struct {
 	socket  string
 	order   []string
 	gens    map[string]int
-	live    func() []control.Host // what this process knows better, if it works itself
+	live    func() []control.Host // the newer state of this process, if it does the work
 	out     io.Writer
 }
 
@@ -241,7 +239,7 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 }
 
-// look gathers the newest that is known of the hosts.
+// look gathers the newest state of the hosts.
 func (f *follower) look(ctx context.Context) ([]control.Host, error) {
 	all, err := currentStatus(ctx, f.records, f.socket, f.live)
 	if err != nil {
@@ -258,7 +256,7 @@ func (f *follower) look(ctx context.Context) ([]control.Host, error) {
 	return hosts, nil
 }
 
-// ended answers whether all hosts are settled, and with what result.
+// ended reports whether all hosts are settled, and the result.
 func (f *follower) ended(hosts []control.Host) (bool, error) {
 	var left []string
 	for _, h := range hosts {

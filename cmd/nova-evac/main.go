@@ -1,7 +1,7 @@
-// Command nova-evac brings the instances of dead OpenStack compute hosts back on
-// other hosts. It is one binary in several roles: the shell's nova-evac, the OCF
-// agent nova-evacuate and the fence agent fence_nova_evac, told apart by the name
-// it is called by.
+// Command nova-evac brings the instances of dead OpenStack compute hosts back on other
+// hosts. It is one binary in several roles: the shell's nova-evac, the OCF agents
+// nova-evacuate and nova-evac-gate, and the fence agent fence_nova_evac. The name by which
+// it is called selects the role.
 package main
 
 import (
@@ -43,7 +43,7 @@ func main() {
 	os.Exit(run(ctx, os.Args))
 }
 
-// run picks the role.
+// run selects the role.
 func run(ctx context.Context, args []string) int {
 	switch filepath.Base(args[0]) {
 	case "nova-evacuate":
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string) int {
 	case "fence_nova_evac":
 		return runFence(ctx, args[1:])
 	}
-	// The agents read their arguments themselves, as their protocols have them.
+	// The agents parse their arguments themselves, as their protocols require.
 	if len(args) > 1 {
 		switch args[1] {
 		case "ocf":
@@ -105,8 +105,8 @@ func commands() []*cli.Command {
 	}
 }
 
-// optionsFirst puts a command's options before its arguments: people write them after a
-// host's name as well, where urfave/cli takes them for names.
+// optionsFirst puts a command's options before its arguments. People also write options
+// after a host's name, where urfave/cli would take them for names.
 func optionsFirst(commands []*cli.Command, args []string) []string {
 	if len(args) < 3 || args[len(args)-1] == "--generate-bash-completion" {
 		return args
@@ -140,7 +140,7 @@ func optionsFirst(commands []*cli.Command, args []string) []string {
 	return slices.Concat(args[:2], options, names)
 }
 
-// exit is an error that knows its exit code.
+// exit is an error with an exit code.
 type exit struct {
 	code int
 	err  error
@@ -161,7 +161,7 @@ func misuse(format string, args ...any) error {
 
 func usageError(_ *cli.Context, err error, _ bool) error { return &exit{exitMisuse, err} }
 
-// exitCode tells what became of a command.
+// exitCode gives the exit code for a command's error.
 func exitCode(err error) int {
 	var known *exit
 	switch {

@@ -60,7 +60,7 @@ func startCloud(ts *testscript.TestScript, _ bool, args []string) {
 	cloud := novasim.New(cfg)
 	server := httptest.NewServer(cloud.Handler())
 	ts.Defer(server.Close)
-	// Where a file given to a command names the cloud.
+	// Files that are given to a command have a placeholder for the cloud's address.
 	ts.Setenv("AUTH", server.URL+"/v3")
 	for _, name := range []string{"off", "off2"} {
 		if data, err := os.ReadFile(ts.MkAbs(name)); err == nil {

@@ -76,7 +76,7 @@ func admitCommand() *cli.Command {
 func forgetCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "forget",
-		Usage:       "drop the records of hosts, and change nothing else",
+		Usage:       "drop the records of hosts, and leave them down in Nova",
 		ArgsUsage:   "NAME…",
 		Description: "In Nova a host stays forced down and disabled, from now on in an operator's name.",
 		Flags:       parameterFlags(config.ForgetCommand, yesFlag),
@@ -123,7 +123,7 @@ func eachHost(c *cli.Context, asksNova bool, done string, do func(o supervisor.O
 	return nil
 }
 
-// ask says what is lost, and wants to hear yes.
+// ask says what would be lost, and asks whether to go on.
 func ask(c *cli.Context, o supervisor.Operator, name, what string) error {
 	r, recorded, service, err := o.Find(c.Context, name)
 	if err != nil {
@@ -145,7 +145,7 @@ func ask(c *cli.Context, o supervisor.Operator, name, what string) error {
 	return nil
 }
 
-// state is what an operator should know of a host before he overrules the supervisors.
+// state describes a host to an operator who is about to overrule the supervisors.
 func state(r record.Record, malformed error, recorded bool, service nova.Service) string {
 	var parts []string
 	switch left := r.Total - r.Done; {

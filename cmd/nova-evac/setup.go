@@ -38,7 +38,7 @@ func load(c *cli.Context) (config.Config, error) {
 	return cfg, nil
 }
 
-// connect makes the client of a command; role is which, for Nova's operators.
+// connect makes the client of a command. role names the command in nova-api's log.
 func connect(cfg config.Config, role string) (*nova.Client, error) {
 	cfg.Nova.UserAgent = userAgent(role)
 	client, err := nova.Connect(cfg.Nova)
@@ -53,12 +53,12 @@ func clusterResource(ctx context.Context) (map[string]string, error) {
 	out, _, err := pacemaker.Run(ctx, 0, "cibadmin", "--query", "--local",
 		"--xpath", "//primitive[@type='nova-evacuate' or @type='NovaEvacuate']")
 	if err != nil {
-		return nil, nil // no cluster, or no such resource: what is missing will be named
+		return nil, nil // no cluster, or no such resource: Validate names the missing parameters
 	}
 	return config.FromResource(out, config.SecretsDir)
 }
 
-// openRecords says where the records are and who is alive.
+// openRecords gives the store of the records, and the members of the cluster.
 func openRecords(path string) (cib.Records, supervisor.Membership, error) {
 	if path == "" {
 		return cib.Pacemaker{}, cluster.Pacemaker{}, nil
@@ -67,7 +67,8 @@ func openRecords(path string) (cib.Records, supervisor.Membership, error) {
 	return cib.File{Path: path}, local, err
 }
 
-// hostPower is the hand on the hosts' power: a records file has no cluster.
+// hostPower switches hosts on and off through the cluster; nil with a records file, which
+// has no cluster.
 func hostPower(records string) supervisor.Power {
 	if records != "" {
 		return nil
@@ -75,7 +76,8 @@ func hostPower(records string) supervisor.Power {
 	return cluster.NewPower(time.Now)
 }
 
-// fencings is where the fencing history is to be had: a records file has no cluster.
+// fencings gives the cluster's fencing history; nil with a records file, which has no
+// cluster.
 func fencings(records string) func(context.Context) ([]cluster.Fencing, error) {
 	if records != "" {
 		return nil

@@ -58,8 +58,8 @@ func statusCommand() *cli.Command {
 	}
 }
 
-// currentStatus takes the records, and in the place of those that a supervisor on
-// this machine carries what it says of them: its counts are of this second.
+// currentStatus gives the state of all hosts. For hosts that the supervisor on this machine
+// carries, its counts are newer than those of the records, and replace them.
 func currentStatus(ctx context.Context, records cib.Records, socket string, live func() []control.Host) ([]control.Host, error) {
 	stored, err := records.Query(ctx)
 	if err != nil {
@@ -71,7 +71,7 @@ func currentStatus(ctx context.Context, records cib.Records, socket string, live
 			defer cancel()
 			answer, err := control.Call(ctx, socket, control.Request{Op: control.OpStatus})
 			if err != nil {
-				return nil // the records alone are the truth, only up to five seconds older
+				return nil // the records are true, but up to five seconds older
 			}
 			return answer.Hosts
 		}
@@ -112,7 +112,7 @@ func printTable(w io.Writer, hosts []control.Host, now time.Time) error {
 	return nil
 }
 
-// ago is how long ago something was, as short as one reads it at night.
+// ago gives the time since t, in whole seconds.
 func ago(now, t time.Time) string {
 	if t.IsZero() {
 		return "-"

@@ -50,15 +50,15 @@ func superviseConfig(c *cli.Context) (config.Config, error) {
 	return cfg, nil
 }
 
-// memoryLimit is from where on memory is used sparingly: a supervisor must not be
-// what a controller's other services have to give way to.
+// memoryLimit makes Go's runtime use memory sparingly beyond this size: a supervisor must
+// leave room for a controller's other services.
 const memoryLimit = 64 << 20
 
 // supervise runs the supervisor of this node and its control socket until ctx ends.
 func supervise(ctx context.Context, cfg config.Config, node, stateDir string) error {
 	debug.SetMemoryLimit(memoryLimit)
 	logger := newLog(cfg.Verbose)
-	// Where there is no syslog the log file has it all the same.
+	// Without syslog, the log file has every line all the same.
 	if hook, err := logsyslog.NewSyslogHook("", "", syslog.LOG_DAEMON|syslog.LOG_INFO, "nova-evac"); err == nil {
 		logger.AddHook(hook)
 	}
@@ -106,8 +106,8 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 	return group.Wait()
 }
 
-// warmUp gets a token before one is needed, so that a takeover does not wait for
-// Keystone, and says at once in the log when the cloud cannot be reached.
+// warmUp gets a token in advance, so that a takeover does not wait for Keystone. It logs at
+// once when the cloud cannot be reached.
 func warmUp(ctx context.Context, client *nova.Client, log *logrus.Entry) {
 	if err := client.Check(ctx); err != nil && ctx.Err() == nil {
 		log.Warnf("the cloud cannot be reached now: %v; fenced hosts are recorded and evacuated as soon as it can", err)
@@ -136,7 +136,7 @@ func nodeName(ctx context.Context, records string) (string, error) {
 // shellPresence is held by a nova-evac that works in a shell of this node.
 const shellPresence = "shell"
 
-// shellGone tells whether no nova-evac works in a shell of this node.
+// shellGone reports whether no nova-evac works in a shell of this node.
 func shellGone(stateDir string) bool {
 	p, err := cluster.Announce(stateDir, shellPresence)
 	if err != nil {

@@ -59,7 +59,7 @@ func app() *cli.App {
 	}
 }
 
-// config is what the flags say.
+// config turns the flags into a configuration.
 func config(c *cli.Context) (novasim.Config, error) {
 	if c.NArg() > 0 {
 		return novasim.Config{}, fmt.Errorf("%s: there are no arguments, only options", c.Args().First())
@@ -115,7 +115,7 @@ func serve(c *cli.Context) error {
 		handler = logged(handler, log)
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	// At once: what is in flight is cut, as when a real cloud dies.
+	// Requests in flight are cut at once, as when a real cloud dies.
 	stop := context.AfterFunc(c.Context, func() { _ = server.Close() })
 	defer stop()
 	url := "http://" + listener.Addr().String()
@@ -132,7 +132,7 @@ func serve(c *cli.Context) error {
 	return nil
 }
 
-// announce writes a file that is never seen half written.
+// announce writes a file in one step, so that no reader sees a part of it.
 func announce(path, url string) error {
 	if err := os.WriteFile(path+".tmp", []byte(url+"\n"), 0o644); err != nil {
 		return err
@@ -140,7 +140,7 @@ func announce(path, url string) error {
 	return os.Rename(path+".tmp", path)
 }
 
-// logged writes a line for every request, those that are cut off included.
+// logged writes a line for every request, even for one that is cut off.
 func logged(handler http.Handler, log *logrus.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
