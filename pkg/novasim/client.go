@@ -16,26 +16,26 @@ import (
 type Control struct {
 	// URL is the cloud's, without a path.
 	URL string
-	// HTTP is what to send with; nil is http.DefaultClient.
+	// HTTP sends the requests; nil is http.DefaultClient.
 	HTTP *http.Client
 }
 
-// State tells how things are.
+// State gives the state of the cloud.
 func (c Control) State(ctx context.Context) (s State, err error) {
 	return s, c.call(ctx, http.MethodGet, "state", nil, &s)
 }
 
-// Requests tells what was asked of the cloud so far.
+// Requests gives the requests to the cloud so far.
 func (c Control) Requests(ctx context.Context) (r Requests, err error) {
 	return r, c.call(ctx, http.MethodGet, "requests", nil, &r)
 }
 
-// Check tells the truth about the cloud.
+// Check gives the report about the cloud.
 func (c Control) Check(ctx context.Context) (r Report, err error) {
 	return r, c.call(ctx, http.MethodGet, "check", nil, &r)
 }
 
-// Reset makes the cloud what it was when it was new.
+// Reset puts the cloud back into its first state.
 func (c Control) Reset(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "reset", nil, nil)
 }
@@ -52,7 +52,7 @@ func (c Control) AddHost(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodPost, "hosts", map[string]string{"name": name}, nil)
 }
 
-// ChangeHost does something to a host.
+// ChangeHost changes a host.
 func (c Control) ChangeHost(ctx context.Context, name string, change HostChange) error {
 	return c.call(ctx, http.MethodPost, "hosts/"+url.PathEscape(name), change, nil)
 }
@@ -62,19 +62,19 @@ func (c Control) ChangeControllers(ctx context.Context, change ControllerChange)
 	return c.call(ctx, http.MethodPost, "controllers", change, nil)
 }
 
-// AddFault makes trouble from now on, and returns its id.
+// AddFault adds a fault from now on, and returns its id.
 func (c Control) AddFault(ctx context.Context, f Fault) (int, error) {
 	var answer faultAdded
 	err := c.call(ctx, http.MethodPost, "faults", f, &answer)
 	return answer.ID, err
 }
 
-// RemoveFault ends one trouble.
+// RemoveFault removes one fault.
 func (c Control) RemoveFault(ctx context.Context, id int) error {
 	return c.call(ctx, http.MethodDelete, "faults/"+strconv.Itoa(id), nil, nil)
 }
 
-// ClearFaults ends all trouble.
+// ClearFaults removes all faults.
 func (c Control) ClearFaults(ctx context.Context) error {
 	return c.call(ctx, http.MethodDelete, "faults", nil, nil)
 }
@@ -84,18 +84,18 @@ func (c Control) SetLatency(ctx context.Context, d time.Duration) error {
 	return c.call(ctx, http.MethodPost, "latency", baseLatency{d.String()}, nil)
 }
 
-// RevokeTokens makes every token invalid that was given out so far.
+// RevokeTokens invalidates every token that was given out so far.
 func (c Control) RevokeTokens(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "tokens/revoke", nil, nil)
 }
 
-// WaitEvacuated waits until so many instances have been evacuated and run. It fails,
-// with the report all the same, when that has not come to pass after the timeout.
+// WaitEvacuated waits until so many instances have been evacuated and run. After the timeout
+// it fails, and gives the report all the same.
 func (c Control) WaitEvacuated(ctx context.Context, n int, timeout time.Duration) (Report, error) {
 	return c.wait(ctx, "evacuated_at_least", n, timeout)
 }
 
-// WaitInProgress waits until so many evacuations are under way at one time.
+// WaitInProgress waits until so many evacuations are under way at once.
 func (c Control) WaitInProgress(ctx context.Context, n int, timeout time.Duration) (Report, error) {
 	return c.wait(ctx, "in_progress_at_least", n, timeout)
 }

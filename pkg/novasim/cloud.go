@@ -1,12 +1,12 @@
-// Package novasim is a simulated OpenStack cloud: as much of Keystone, Nova and
-// placement as an evacuation touches, behaving as Nova 26.2 was seen to behave,
-// with faults on demand, and with one thing that no real cloud has: it knows the
-// truth, and can say whether an instance was lost, sent twice or ran on two hosts.
+// Package novasim is a simulated OpenStack cloud: as much of Keystone, Nova and placement
+// as an evacuation touches. It behaves as Nova 26.2 was seen to behave, and makes faults on
+// demand. Unlike a real cloud it knows the truth: it can say whether an instance was lost,
+// sent twice or ran on two hosts.
 //
-// Cloud is the state machine. It is driven by calls and by the clock that it was
-// given, and starts no goroutine: what has become due happens, in the order in which
-// it became due, before the next call looks. So nobody can tell it from a cloud that
-// works all the time, and a simulated clock can drive it.
+// Cloud is the state machine. Calls and a clock drive it; it starts no goroutine. Before
+// each call, all events that have become due happen, in the order in which they became due.
+// So it cannot be told from a cloud that works all the time, and a simulated clock can
+// drive it.
 package novasim
 
 import (
@@ -21,11 +21,11 @@ import (
 	"time"
 )
 
-// Config is what a cloud is made of. The zero value of a field is its default.
+// Config configures a cloud. The zero value of a field is its default.
 type Config struct {
 	// Hosts are the compute hosts, all up and enabled.
 	Hosts []string
-	// Instances run at the start. A host that is named only here is made too.
+	// Instances run at the start. A host that is named only here is made, too.
 	Instances []Batch
 	// RebuildTime is how long a destination works on one instance, give or take a
 	// tenth. RebuildLimit is how many it works on at once, as max_concurrent_builds
@@ -49,8 +49,8 @@ type Config struct {
 	// ServiceDownTime is after how long without a heartbeat a service is down, by
 	// default a minute.
 	ServiceDownTime time.Duration
-	// ResumeGuests has every host's nova-compute start, when it starts, the guests that ran
-	// when the host lost its power (resume_guests_state_on_host_boot).
+	// ResumeGuests makes every nova-compute, at its start, start the guests that ran when
+	// its host lost its power (resume_guests_state_on_host_boot).
 	ResumeGuests bool
 	// TokenLifetime is how long a token is valid, by default an hour.
 	TokenLifetime time.Duration
@@ -66,10 +66,10 @@ type Config struct {
 	// one of User's, with the same secret.
 	User, Password, Project string
 	ApplicationCredential   string
-	// PublicURL is what the catalogue and the links of pages name, where it should
-	// not be the host that the request named.
+	// PublicURL is the address in the catalogue and in the links of pages. By default it is
+	// the host that the request named.
 	PublicURL string
-	// Seed decides all that is random: ids, jitter, the faults' probability.
+	// Seed decides everything random: ids, jitter, the faults' probability.
 	Seed uint64
 	// Now is the clock; nil is the wall clock.
 	Now func() time.Time
@@ -83,7 +83,7 @@ type Batch struct {
 	// VMState is their vm_state, by default active. Of shelved_offloaded ones there
 	// is no guest, and Nova knows no host.
 	VMState string `json:"vm_state,omitempty"`
-	// Name is what their names begin with, by default vm.
+	// Name is the prefix of their names, by default vm.
 	Name string `json:"name,omitempty"`
 	// Group, if not empty, is a server group that allows one of its instances per host.
 	Group string `json:"group,omitempty"`
@@ -111,10 +111,10 @@ type Cloud struct {
 
 	mu sync.Mutex // guards all below
 	state
-	wake chan struct{} // closed at every change, for who waits for one
+	wake chan struct{} // closed at every change, for those that wait for one
 }
 
-// state is all that a reset forgets.
+// state is the part of a cloud that a reset clears.
 type state struct {
 	now        time.Time  // the present; within an event, when it was due
 	ids        *rand.Rand // of hosts and instances: they do not depend on what was asked
@@ -151,8 +151,8 @@ func New(cfg Config) *Cloud {
 	return c
 }
 
-// Reset makes the cloud what New made of its configuration: nothing that happened
-// since is left, tokens included.
+// Reset puts the cloud back into the state that New made. Nothing that happened since is
+// left, tokens included.
 func (c *Cloud) Reset() {
 	defer c.lock()()
 	c.fresh()
@@ -181,8 +181,8 @@ func uuid(r *rand.Rand) string {
 
 var uuidLike = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
-// lock locks the cloud and takes it to the present. The function that it returns
-// unlocks it and wakes who waits for a change.
+// lock locks the cloud and takes it to the present. The function that it returns unlocks it
+// and wakes those that wait for a change.
 func (c *Cloud) lock() (unlock func()) {
 	c.mu.Lock()
 	c.advance(c.cfg.Now())
@@ -193,16 +193,16 @@ func (c *Cloud) lock() (unlock func()) {
 	}
 }
 
-// look is lock for who changes nothing.
+// look is lock for a caller that changes nothing.
 func (c *Cloud) look() (unlock func()) {
 	c.mu.Lock()
 	c.advance(c.cfg.Now())
 	return c.mu.Unlock
 }
 
-// Advance takes the cloud to a moment: what is due until then happens, in order. It
-// never goes back. Under the wall clock nobody needs it; under a clock of one's own
-// it serves to have things happen when no call comes.
+// Advance takes the cloud to a moment: all events due until then happen, in order. It never
+// goes back. Under the wall clock it is not needed; under a simulated clock it makes things
+// happen when no call comes.
 func (c *Cloud) Advance(to time.Time) {
 	defer c.lock()()
 	c.advance(to)
@@ -219,7 +219,7 @@ func (c *Cloud) advance(to time.Time) {
 	}
 }
 
-// Next is when the next thing happens by itself; false if nothing will.
+// Next gives the time of the next event; false if there is none.
 func (c *Cloud) Next() (time.Time, bool) {
 	defer c.look()()
 	if len(c.due) == 0 {
@@ -228,14 +228,14 @@ func (c *Cloud) Next() (time.Time, bool) {
 	return c.due[0].at, true
 }
 
-// after has something happen later.
+// after schedules an event.
 func (c *Cloud) after(d time.Duration, do func()) {
 	c.order++
 	heap.Push(&c.due, event{c.now.Add(d), c.order, do})
 }
 
-// through has something done by a service of the controllers: at once, or when it
-// is no longer frozen.
+// through runs something in a service of the controllers: at once, or when the service is no
+// longer frozen.
 func (g *gate) through(do func()) {
 	if g.frozen {
 		g.waiting = append(g.waiting, do)
@@ -258,13 +258,14 @@ func (g *gate) freeze(on bool) {
 // ControllerChange freezes ("freeze") and thaws ("thaw") services of the
 // controllers; an empty field leaves one as it is.
 type ControllerChange struct {
-	// Conductor: what Nova accepts meanwhile is done when it is back (case H).
+	// Conductor: requests that Nova accepts meanwhile are carried out when it is back
+	// (case H).
 	Conductor string `json:"conductor,omitempty"`
 	// Scheduler: the conductor waits a minute for its answer. Then the instance stays in
 	// rebuilding and its record accepted, without an error (case I).
 	Scheduler string `json:"scheduler,omitempty"`
-	// Database is that of the cell: what nova-computes and the conductor are at in that
-	// moment stays for ever as it is, be the guest there or not.
+	// Database is the cell's. Work that nova-computes and the conductor are about to write
+	// in that moment stays for ever as it is, whether or not the guest is there.
 	Database string `json:"database,omitempty"`
 }
 
@@ -288,7 +289,8 @@ func (c *Cloud) ChangeControllers(change ControllerChange) error {
 	return nil
 }
 
-// event is what is due. events is a heap of them, by time and then as they came.
+// event is something that happens at a time. events is a heap of events, ordered by time
+// and then by their creation.
 type event struct {
 	at    time.Time
 	order int

@@ -101,8 +101,8 @@ type (
 	}
 )
 
-// control reads a body. A field that it does not know is an error: it would be a
-// fault that a test believes in and nobody makes.
+// control reads a body. An unknown field is an error: a misspelt fault would otherwise
+// never strike, and the test would not notice.
 func control(r *http.Request, into any) error {
 	decoder := json.NewDecoder(io.LimitReader(r.Body, maxBody))
 	decoder.DisallowUnknownFields()
@@ -112,7 +112,7 @@ func control(r *http.Request, into any) error {
 	return nil
 }
 
-// waitTimeout is how long GET /control/wait waits where nothing is said.
+// waitTimeout is the default timeout of GET /control/wait.
 const waitTimeout = 30 * time.Second
 
 // wait answers with the report when every count that the query names has been
@@ -149,8 +149,8 @@ func (c *Cloud) wait(w http.ResponseWriter, r *http.Request) {
 			write(w, ok(report))
 			return
 		}
-		// Under the wall clock what is due next happens when somebody looks again;
-		// under any other, when somebody moves the clock.
+		// Under the wall clock the next event happens at the next look; under any other,
+		// when somebody moves the clock.
 		due := time.NewTimer(max(next, time.Millisecond))
 		select {
 		case <-wake:

@@ -10,12 +10,12 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
-// Direct answers what an evacuation asks of Nova from the cloud itself, with neither
-// HTTP nor JSON between them: a simulation of thousands of evacuations has the time
-// for nothing else. What nova.Client makes of Nova's answers it gives, too.
+// Direct answers the questions of an evacuation to Nova from the cloud itself, with neither
+// HTTP nor JSON between them: a simulation of thousands of evacuations needs the speed. It
+// gives the same results as nova.Client makes of Nova's answers.
 type Direct struct{ Cloud *Cloud }
 
-// Skew is none: both have one clock.
+// Skew is 0: both have one clock.
 func (d Direct) Skew() time.Duration { return 0 }
 
 // Services lists all nova-computes.
@@ -41,7 +41,7 @@ func (d Direct) ForceDown(_ context.Context, service nova.Service, reason string
 	return d.update("force down "+service.Host, service.Host, change)
 }
 
-// Missing is none: the simulated controller never fails by itself.
+// Missing is empty: the simulated controller never fails by itself.
 func (d Direct) Missing(context.Context) ([]string, error) { return nil, nil }
 
 // ForceUp takes back that a host is down.
@@ -120,7 +120,7 @@ func (d Direct) Evacuations(_ context.Context, host string, since time.Time) ([]
 	return records, nil
 }
 
-// Evacuate sends an instance away.
+// Evacuate requests the evacuation of an instance.
 func (d Direct) Evacuate(_ context.Context, id, dest string) error {
 	c := d.Cloud
 	defer c.lock()()
@@ -217,7 +217,7 @@ func (d Direct) Destinations(_ context.Context, id string) ([]string, error) {
 	return hosts, nil
 }
 
-// failure is a refusal as nova.Client gives it.
+// failure turns a refusal into the error that nova.Client would give.
 func failure(op string, r *refusal) error {
 	if r == nil {
 		return nil

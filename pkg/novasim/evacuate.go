@@ -17,7 +17,7 @@ type migration struct {
 	created, updated time.Time // updated is zero until the first change
 }
 
-// open tells whether a record says that its evacuation is under way.
+// open reports whether a record says that its evacuation is under way.
 func (m *migration) open() bool { return m.status == "accepted" || m.status == "pre-migrating" }
 
 func (c *Cloud) set(m *migration, status string) { m.status, m.updated = status, c.now }
@@ -36,7 +36,7 @@ type attempt struct {
 	sent, taken time.Time // when it was sent to its destination, and when that took it
 	dest        *host
 	boot        int      // which nova-compute of dest works on it
-	then        []func() // what waits for its end
+	then        []func() // to be called at its end
 }
 
 type stage int
@@ -48,14 +48,14 @@ const (
 	over
 )
 
-// running tells whether the nova-compute that took an attempt is still there.
+// running reports whether the nova-compute that took an attempt still runs.
 func (a *attempt) running() bool {
 	return a.dest.boot == a.boot && (a.dest.compute || a.dest.draining)
 }
 
-// canProceed tells whether an attempt may still bring up a guest. One that waits in
-// the queue of a host without power, or that was forced down, does not count: whoever
-// sends another one then has done what can be done.
+// canProceed reports whether an attempt may still bring up a guest. An attempt that waits in
+// the queue of a host without power, or of one that was forced down, does not count: the
+// sender of another one cannot know better.
 func (a *attempt) canProceed() bool {
 	switch a.stage {
 	case scheduling:
@@ -112,12 +112,12 @@ func (c *Cloud) evacuate(i *instance, target string, forced bool, request string
 	return nil
 }
 
-// oldest is the instance's first accepted record, for the conductor asks the database
-// for any such record and gets the first (nova/db/main/api.py,
-// migration_get_by_instance_and_status); where there is none, the attempt's own. The
-// message to the destination carries it: one that waits for a dead destination has the
-// same as one that is sent elsewhere meanwhile, and whose own record stays accepted for
-// ever (seen on Nova 26.2, case C).
+// oldest is the instance's first accepted record or, where there is none, the attempt's own:
+// the conductor asks the database for any accepted record, and gets the first
+// (nova/db/main/api.py, migration_get_by_instance_and_status). The message to the
+// destination carries this record. So a message that waits for a dead destination and one
+// that is sent elsewhere meanwhile carry the same record, and the second attempt's own
+// record stays accepted for ever (seen on Nova 26.2, case C).
 func (c *Cloud) oldest(a *attempt) *migration {
 	for _, m := range c.migrations {
 		if m.instance == a.instance && m.status == "accepted" {
@@ -142,7 +142,7 @@ func (c *Cloud) conduct(a *attempt) {
 	a.record = c.oldest(a)
 	e := c.begin(a.action, "rebuild_server", "controller")
 	if c.scheduler.frozen && !a.forced {
-		// Nobody comes back to it, not even with an error: its event alone has one.
+		// Nova never takes the instance up again. The only trace is an error in its event.
 		c.after(c.cfg.RPCTimeout, func() {
 			if a.stage == scheduling {
 				a.stage = over
@@ -159,7 +159,7 @@ func (c *Cloud) conduct(a *attempt) {
 	c.schedule(a, e)
 }
 
-// schedule sends an attempt to a destination, or ends it for want of one.
+// schedule sends an attempt to a destination, or ends it where there is none.
 func (c *Cloud) schedule(a *attempt, e *actionEvent) {
 	i := a.instance
 	if i.deleted {
@@ -202,7 +202,7 @@ func (c *Cloud) choose(i *instance, target string) *host {
 	return best
 }
 
-// groupIsOn answers whether another instance of the same server group is on a host, or
+// groupIsOn reports whether another instance of the same server group is on a host, or
 // headed for it.
 func (c *Cloud) groupIsOn(h *host, i *instance) bool {
 	return i.group != "" && slices.ContainsFunc(c.instances, func(other *instance) bool {
@@ -210,7 +210,7 @@ func (c *Cloud) groupIsOn(h *host, i *instance) bool {
 	})
 }
 
-// take is the destination taking the message; it may have to wait for a slot.
+// take makes the destination take the message; it may have to wait for a slot.
 func (c *Cloud) take(a *attempt) {
 	h := a.dest
 	a.stage, a.boot, a.taken = working, h.boot, c.now
@@ -282,11 +282,11 @@ func (c *Cloud) settle(a *attempt, write func()) {
 	})
 }
 
-// save moves the task on as Nova does: only where it is what it was expected to be.
-// If it is not, somebody else is at work on the instance, and the attempt ends. Nova
-// then writes vm_state error, and along with it the task that it could not write
-// before, because that is still marked as changed: hence an instance that is stuck in
-// rebuilding with vm_state error (seen on Nova 26.2, cases A and C).
+// save changes the task as Nova does: only where the task is the expected one. If it is not,
+// somebody else is at work on the instance, and the attempt ends. Nova then writes vm_state
+// error. It also writes the task that it could not write before, because that is still
+// marked as changed. So the instance is stuck in rebuilding with vm_state error (seen on
+// Nova 26.2, cases A and C).
 func (c *Cloud) save(a *attempt, expected, next, leftOver string) bool {
 	i := a.instance
 	if c.away {
@@ -311,7 +311,7 @@ func (c *Cloud) save(a *attempt, expected, next, leftOver string) bool {
 	return false
 }
 
-// spawn is the guest appearing at the destination.
+// spawn makes the guest appear at the destination.
 func (c *Cloud) spawn(a *attempt) {
 	h, i := a.dest, a.instance
 	switch {
@@ -341,7 +341,7 @@ func (c *Cloud) spawn(a *attempt) {
 	if i.vmState == "error" {
 		i.vmState = "active"
 	}
-	// The host changes only after the task has gone: no task is not completion.
+	// The host changes only after the task has gone: an absent task is no completion.
 	c.settle(a, func() {
 		if i.deleted {
 			c.fail(a, fmt.Sprintf("Instance %s could not be found.", i.id))
@@ -349,7 +349,7 @@ func (c *Cloud) spawn(a *attempt) {
 		}
 		i.host, i.updated = h.name, c.now
 		c.settle(a, func() {
-			// It overwrites whatever the source has made of the record (case F).
+			// The destination overwrites the status that the source has written (case F).
 			c.set(a.record, "done")
 			i.arrivals++
 			c.end(a, "")
@@ -357,7 +357,7 @@ func (c *Cloud) spawn(a *attempt) {
 	})
 }
 
-// exists is the hypervisor refusing a guest that it has already (case H).
+// exists makes the hypervisor refuse a guest that it has already (case H).
 func (c *Cloud) exists(a *attempt) {
 	message := fmt.Sprintf("Instance %s already exists.", a.instance.name)
 	c.fail(a, message)
@@ -365,8 +365,8 @@ func (c *Cloud) exists(a *attempt) {
 	a.dest.allocated[a.instance.id] = a.dest.guests[a.instance.id] // the other attempt's
 }
 
-// lose ends an attempt of which nothing can be written: neither what it has done nor that
-// it has failed (seen on Nova 26.2).
+// lose ends an attempt whose result cannot be written, neither success nor failure (seen on
+// Nova 26.2).
 func (c *Cloud) lose(a *attempt) {
 	a.event = nil // goes on for ever
 	c.end(a, "")

@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// Fault is trouble that the cloud is told to make. Of several that match a request
-// the oldest strikes.
+// Fault is trouble for requests. Of several faults that match a request the oldest strikes.
 type Fault struct {
-	// Match says which requests it strikes.
+	// Match selects the requests that it strikes.
 	Match Match `json:"match"`
 	// Status is answered instead of doing anything.
 	Status int `json:"status,omitempty"`
@@ -48,7 +47,7 @@ type fault struct {
 	until   time.Time
 }
 
-// AddFault makes trouble from now on, until RemoveFault with the id it returns.
+// AddFault adds a fault, until RemoveFault with the id that it returns.
 func (c *Cloud) AddFault(f Fault) (id int, err error) {
 	made := &fault{Fault: f, left: f.Count}
 	if made.path, err = regexp.Compile(f.Match.Path); err != nil {
@@ -81,19 +80,19 @@ func (c *Cloud) AddFault(f Fault) (id int, err error) {
 	return made.id, nil
 }
 
-// RemoveFault ends one trouble; it is no error if there is none of that id.
+// RemoveFault removes a fault; an unknown id is no error.
 func (c *Cloud) RemoveFault(id int) {
 	defer c.lock()()
 	c.faults = slices.DeleteFunc(c.faults, func(f *fault) bool { return f.id == id })
 }
 
-// ClearFaults ends all trouble.
+// ClearFaults removes all faults.
 func (c *Cloud) ClearFaults() {
 	defer c.lock()()
 	c.faults = nil
 }
 
-// strike finds what strikes a request, nil for nothing, and how long it takes.
+// strike finds the fault that strikes a request, nil for none, and the request's latency.
 func (c *Cloud) strike(kind, path string) (*fault, time.Duration) {
 	defer c.look()()
 	for _, f := range c.faults {
@@ -117,7 +116,7 @@ func (c *Cloud) SetLatency(d time.Duration) {
 	c.latency = d
 }
 
-// RevokeTokens makes every token invalid that was given out so far.
+// RevokeTokens invalidates every token that was given out so far.
 func (c *Cloud) RevokeTokens() {
 	defer c.lock()()
 	c.tokens = map[string]token{}

@@ -23,7 +23,7 @@ type host struct {
 	reason          string
 	updated         time.Time
 
-	guests, disks map[string]bool // running guests, and what of guests is on disk
+	guests, disks map[string]bool // running guests, and guests' disks
 	allocated     map[string]bool // placement's allocations, by instance
 	rebuilding    int             // slots taken
 	waiting       []func()        // rebuilds that wait for a slot
@@ -64,7 +64,7 @@ func (c *Cloud) addHost(name string) {
 	slices.SortFunc(c.hosts, byName)
 }
 
-// HostChange is what can be done to a host; nil or empty leaves a thing as it is.
+// HostChange changes a host; a nil or empty field leaves a thing as it is.
 type HostChange struct {
 	// Power is on or off. Off kills nova-compute and all guests; their disks stay. On
 	// starts nova-compute, unless Compute is held.
@@ -79,16 +79,16 @@ type HostChange struct {
 	// many do, by default all.
 	Fail      *string `json:"fail,omitempty"`
 	FailCount int     `json:"fail_count,omitempty"`
-	// Hang has rebuilds wait at their end for as long as it is true.
+	// Hang makes rebuilds wait at their end for as long as it is true.
 	Hang *bool `json:"hang,omitempty"`
 	// ResumeGuests is resume_guests_state_on_host_boot of the host's nova.conf, read when
 	// nova-compute starts.
 	ResumeGuests *bool `json:"resume_guests,omitempty"`
-	// Capacity is for how many instances the scheduler finds room, 0 for any number.
+	// Capacity is the number of instances for which the scheduler finds room, 0 for any.
 	Capacity *int `json:"capacity,omitempty"`
 }
 
-// ChangeHost does something to a host. What it cannot do it refuses as a whole.
+// ChangeHost changes a host. It refuses a change as a whole if any part of it is impossible.
 func (c *Cloud) ChangeHost(name string, change HostChange) error {
 	defer c.lock()()
 	h := c.host(name)
@@ -173,8 +173,8 @@ func duration(text string, otherwise time.Duration) (time.Duration, error) {
 	return d, err
 }
 
-// killCompute ends nova-compute. What it worked on stays as it is for ever: nothing
-// in Nova takes it up again (case B).
+// killCompute ends nova-compute. The rebuilds that it worked on stay as they are for ever:
+// nothing in Nova takes them up again (case B).
 func (c *Cloud) killCompute(h *host) {
 	h.lastBeat = c.beat(h)
 	h.compute, h.draining = false, false
@@ -182,17 +182,17 @@ func (c *Cloud) killCompute(h *host) {
 	h.rebuilding, h.waiting, h.hung = 0, nil, nil
 }
 
-// startCompute is init_host: what was evacuated from here is destroyed, whether it
-// has arrived elsewhere or not, and its record becomes completed. Of several records
-// of one instance only the newest does, because Nova keeps them in a dict by
-// instance (nova/compute/manager.py, _destroy_evacuated_instances): an older one is
-// left for the next start, and may then destroy a guest that has come back (case N).
-// Afterwards the messages that waited in the queue are taken (case C).
+// startCompute is init_host. It destroys the guests that were evacuated from here, whether
+// they have arrived elsewhere or not, and makes their records completed. Of several records
+// of one instance only the newest becomes completed, because Nova keeps them in a dict by
+// instance (nova/compute/manager.py, _destroy_evacuated_instances). An older record is left
+// for the next start, and may then destroy a guest that has come back (case N). Afterwards
+// nova-compute takes the messages that waited in the queue (case C).
 func (c *Cloud) startCompute(h *host) {
 	if h.compute {
 		return
 	}
-	if c.away { // it comes up when it can read what was evacuated from here
+	if c.away { // it comes up when it can read its evacuation records
 		h.boot++
 		boot := h.boot
 		c.after(time.Second, func() {
@@ -244,10 +244,10 @@ func (c *Cloud) beat(h *host) time.Time {
 	return c.now.Add(-c.now.Sub(h.firstBeat) % c.cfg.ReportInterval)
 }
 
-// resumeGuests is what nova-compute does at its start with
-// resume_guests_state_on_host_boot: it boots each instance that Nova has on the host and
-// that ran when the host lost its power, be it evacuated a moment later
-// (nova/compute/manager.py, _init_instance). One in error is left.
+// resumeGuests is the start of nova-compute with resume_guests_state_on_host_boot. It boots
+// each instance that Nova has on the host and that ran when the host lost its power, even if
+// it is evacuated a moment later (nova/compute/manager.py, _init_instance). An instance in
+// error is left.
 func (c *Cloud) resumeGuests(h *host) {
 	for _, i := range c.instances {
 		if i.host == h.name && !i.deleted && i.taskState != "deleting" && h.disks[i.id] && !h.guests[i.id] && (i.vmState == "active" || i.vmState == "rescued") {
@@ -256,8 +256,8 @@ func (c *Cloud) resumeGuests(h *host) {
 	}
 }
 
-// run has a guest of an instance run on a host. Should it run elsewhere, too, harm is what
-// that is.
+// run starts a guest of an instance on a host. If another guest of it runs elsewhere, that is
+// a breach.
 func (c *Cloud) run(i *instance, h *host, harm string) {
 	h.guests[i.id], h.disks[i.id] = true, true
 	i.ranOn = append(i.ranOn, h.name)
@@ -266,9 +266,9 @@ func (c *Cloud) run(i *instance, h *host, harm string) {
 	}
 }
 
-// cast gives a host's nova-compute a message: at once, or when it is there again. One
-// that is stopping still fetches messages, and takes them with it: they are lost (seen
-// on Nova 26.2, case K).
+// cast gives a message to a host's nova-compute: at once, or when it runs again. A
+// nova-compute that is stopping still fetches messages, which are lost with it (seen on
+// Nova 26.2, case K).
 func (h *host) cast(take func()) (lost bool) {
 	switch {
 	case h.compute:
@@ -281,7 +281,7 @@ func (h *host) cast(take func()) (lost bool) {
 	return false
 }
 
-// up is Nova's view of a service: forced_down rules, else the heartbeat's age does
+// up is Nova's view of a service: forced_down decides, or else the age of the heartbeat
 // (nova/servicegroup/api.py, service_is_up).
 func (c *Cloud) up(h *host) bool {
 	return !h.forced && (h.compute && !c.now.Before(h.firstBeat) || c.now.Sub(h.lastBeat) <= c.cfg.ServiceDownTime)
@@ -294,7 +294,8 @@ type serviceChange struct {
 	ForcedDown     *bool   `json:"forced_down"`
 }
 
-// SetService does what an operator would through the API; nil leaves a thing as it is.
+// SetService changes a service as an operator would through the API; nil leaves a thing as
+// it is.
 func (c *Cloud) SetService(name string, status, reason *string, forcedDown *bool) error {
 	defer c.lock()()
 	h := c.host(name)

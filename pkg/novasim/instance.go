@@ -60,12 +60,12 @@ func (c *Cloud) finish(a *action, e *actionEvent, failure string) {
 	}
 }
 
-// vmStates are those that Nova's database can hold (nova/compute/vm_states.py).
+// vmStates are the states that Nova's database can hold (nova/compute/vm_states.py).
 var vmStates = []string{"active", "building", "paused", "suspended", "stopped", "rescued", "resized", "soft-delete",
 	"error", "shelved", "shelved_offloaded"}
 
-// AddInstances makes instances, and returns their ids, which depend on nothing but
-// the seed and what was made before.
+// AddInstances makes instances, and returns their ids. The ids depend only on the seed and
+// on the instances made before.
 func (c *Cloud) AddInstances(batch Batch) ([]string, error) {
 	defer c.lock()()
 	if c.host(batch.Host) == nil {
@@ -148,10 +148,10 @@ func (i *instance) status() string {
 	return "UNKNOWN"
 }
 
-// remove deletes an instance. Where its host is down Nova deletes the row by itself,
-// whatever is being done to the instance (case J). Where the host is dead but Nova
-// does not know yet, the message waits for it, and an evacuation that comes in
-// between resurrects the instance until the host is back (case P).
+// remove deletes an instance. Where its host is down, Nova deletes the row by itself, even
+// while the instance is evacuated (case J). Where the host is dead but Nova does not know
+// yet, the message waits for the host, and an evacuation that comes in between resurrects
+// the instance until the host is back (case P).
 func (c *Cloud) remove(i *instance) {
 	h := c.host(i.host)
 	if h == nil || !c.up(h) {
@@ -173,8 +173,8 @@ func (c *Cloud) drop(i *instance) {
 	}
 }
 
-// stop is os-stop. The host takes it or, if it is dead, finds it when it is back;
-// an instance that was evacuated meanwhile is none of its own any more.
+// stop is os-stop. The host takes the message or, if it is dead, finds it when it is back.
+// It ignores the message if the instance was evacuated meanwhile.
 func (c *Cloud) stop(i *instance) *refusal {
 	if refused := wrongState(i, "stop", []string{"active", "rescued", "error"}, true); refused != nil {
 		return refused
@@ -205,8 +205,8 @@ func (c *Cloud) rescue(i *instance) *refusal {
 	return c.turn(i, "rescuing", "rescued")
 }
 
-// shelve takes an instance off its host, which Nova does at once where it was not told
-// to wait (shelved_offload_time).
+// shelve takes an instance off its host, at once as with shelved_offload_time=0, Nova's
+// default.
 func (c *Cloud) shelve(i *instance) *refusal {
 	if refused := wrongState(i, "shelve", []string{"active", "stopped", "paused", "suspended"}, true); refused != nil {
 		return refused
@@ -233,7 +233,7 @@ func (c *Cloud) migrate(i *instance, target string) *refusal {
 	})
 }
 
-// leave has an instance's host give it up, and then something done.
+// leave makes an instance's host give it up, and then calls a function.
 func (c *Cloud) leave(i *instance, task string, then func()) *refusal {
 	return c.onHost(i, task, func(h *host) {
 		delete(h.guests, i.id)
@@ -252,7 +252,7 @@ func (c *Cloud) turn(i *instance, task, vmState string) *refusal {
 	})
 }
 
-// onHost has an instance's host do a task, when it is there.
+// onHost makes an instance's host do a task, when the host is there.
 func (c *Cloud) onHost(i *instance, task string, do func(h *host)) *refusal {
 	h := c.host(i.host)
 	if h == nil {
@@ -269,7 +269,7 @@ func (c *Cloud) onHost(i *instance, task string, do func(h *host)) *refusal {
 	return nil
 }
 
-// resetState is os-resetState: it writes to the database and asks nobody
+// resetState is os-resetState: it writes to the database, and asks no nova-compute
 // (nova/api/openstack/compute/admin_actions.py).
 func (c *Cloud) resetState(i *instance, vmState string) *refusal {
 	if vmState != "active" && vmState != "error" {
@@ -280,7 +280,7 @@ func (c *Cloud) resetState(i *instance, vmState string) *refusal {
 }
 
 // DestroyGuest is an operator's virsh destroy and undefine of an instance's guest on a host,
-// after a look at Nova: neither has it the instance there, nor is anything under way.
+// where Nova neither has the instance on that host nor has an evacuation of it under way.
 func (c *Cloud) DestroyGuest(name, host string) {
 	defer c.lock()()
 	h := c.host(host)
@@ -292,7 +292,7 @@ func (c *Cloud) DestroyGuest(name, host string) {
 	}
 }
 
-// RebootGuests is an operator's hard reboot of what lies off on a host that is on.
+// RebootGuests is an operator's hard reboot of the guests that are off on a host that is on.
 func (c *Cloud) RebootGuests(host string) {
 	defer c.lock()()
 	h := c.host(host)

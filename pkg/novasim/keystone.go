@@ -28,15 +28,15 @@ func identity(r *request) map[string]any {
 
 func links(rel, href string) []any { return []any{map[string]string{"rel": rel, "href": href}} }
 
-// named is how Keystone's requests name a thing.
+// named is a thing's id or name in a request to Keystone.
 type named struct {
 	ID     string `json:"id"`
 	Name   string `json:"name"`
 	Domain *named `json:"domain"`
 }
 
-// is tells whether it is the thing of this id or name, in the default domain where a
-// domain is told.
+// is reports whether it is the thing of this id or name, in the default domain where a
+// domain is given.
 func (n named) is(id, name string) bool {
 	return (n.ID == id || n.ID == "" && n.Name == name) && (n.Domain == nil || n.Domain.is("default", "Default"))
 }

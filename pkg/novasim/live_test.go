@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The tests of this file are what was seen on Nova 26.2.2. The letters are those of
-// the experiments.
+// The tests of this file repeat experiments on Nova 26.2.2. The letters are those of the
+// experiments.
 
 func TestEvacuateByState(t *testing.T) {
 	const onAny = "ACTIVE active - compute-2"
@@ -549,7 +549,7 @@ func TestAHostThatBootsStartsTheGuestsThatWereNotSent(t *testing.T) {
 	s.looks("only its start ends the second guest", left, "ACTIVE active - compute-3", "completed compute-3", "compute-3")
 }
 
-func TestWhatIsSentToADeadHostThatIsBelievedUp(t *testing.T) { // P
+func TestMessagesToADeadHostThatIsBelievedUp(t *testing.T) { // P
 	s := newSim(t, nil)
 	deleted, stopped := s.boot("compute-1"), s.boot("compute-1")
 	s.host("compute-1", HostChange{Power: "off"})

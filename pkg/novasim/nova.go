@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// adminProject and tenant are the projects of the administrator and of the instances:
-// who forgets all_tenants is not shown any.
+// adminProject and tenant are the projects of the administrator and of the instances: a
+// list without all_tenants is empty.
 const (
 	adminProject = "5f6d1b2e4c1a4a0f8f0a2d5f3f0e7a11"
 	tenant       = "9a1c3de0b7f24b63a2f6c1d84e5b7a22"
@@ -44,7 +44,7 @@ func (c *Cloud) nova(handle func(*request) reply) func(*request) reply {
 	})
 }
 
-// rule names the policy that a request of somebody who is no administrator breaks.
+// rule names the policy that refuses a request of a user that is no administrator.
 func rule(r *request) string {
 	switch {
 	case isEvacuation(r.body):
@@ -61,7 +61,7 @@ func rule(r *request) string {
 
 var versionForm = regexp.MustCompile(`^([1-9]\d*)\.([1-9]\d*|0)$`)
 
-// microversion is what a request asks for, 2.1 where it asks for nothing.
+// microversion is the version that a request asks for, 2.1 where it asks for none.
 func (c *Cloud) microversion(h http.Header) (int, *refusal) {
 	highest := minor(c.cfg.MaxMicroversion)
 	asked := "2.1"
@@ -145,7 +145,7 @@ func (c *Cloud) serviceBody(r *request, h *host) map[string]any {
 	return identify(r, body, h.number, h.id, h.forced)
 }
 
-// identify gives a service its id and what microversions added.
+// identify gives a service its id and the fields that microversions added.
 func identify(r *request, body map[string]any, number int, id string, forced bool) map[string]any {
 	body["id"] = number
 	if r.version >= 53 {
@@ -179,7 +179,7 @@ func (c *Cloud) listServices(r *request) reply {
 	return ok(map[string]any{"services": list})
 }
 
-// wanted tells whether a filter of a query lets a value through.
+// wanted reports whether a filter of a query lets a value through.
 func wanted(q url.Values, key, value string) bool { return q.Get(key) == "" || q.Get(key) == value }
 
 // strict decodes a body whose schema has additionalProperties false.
@@ -320,8 +320,8 @@ func (c *Cloud) serverBody(r *request, i *instance) map[string]any {
 	return body
 }
 
-// powerState is what the last heartbeat of the guest said: it stays as it is on a dead
-// host (seen on Nova 26.2).
+// powerState is the guest's last known state: on a dead host it stays as it is (seen on Nova
+// 26.2).
 func (i *instance) powerState() int {
 	switch i.vmState {
 	case "stopped", "shelved", "shelved_offloaded":
@@ -420,7 +420,7 @@ func (c *Cloud) listServers(r *request) reply {
 	return ok(answer)
 }
 
-// unknownKeys refuses what a schema with additionalProperties false does not list.
+// unknownKeys refuses keys that a schema with additionalProperties false does not list.
 func unknownKeys(q url.Values, known []string) *refusal {
 	for _, key := range sortedKeys(q) {
 		if !slices.Contains(known, key) {
@@ -716,8 +716,8 @@ func (c *Cloud) listHypervisors(r *request) reply {
 	return ok(map[string]any{"hypervisors": list})
 }
 
-// noUptime tells whether Nova would ask a host for its uptime, as it does since 2.88,
-// and not be answered. It does not take the minute of Nova's RPC timeout.
+// noUptime reports whether Nova would ask a host for its uptime, as it does since 2.88, and
+// get no answer. It does not take the minute of Nova's RPC timeout.
 func (c *Cloud) noUptime(r *request, h *host) bool {
 	return r.version >= 88 && c.up(h) && !h.compute
 }
@@ -744,8 +744,8 @@ func (c *Cloud) placementVersion(r *request) reply {
 		"links": links("self", "")}}})
 }
 
-// showAllocations has the source's until nova-compute runs there again, and those of
-// every destination that was chosen and did not fail.
+// showAllocations shows the source's allocation until nova-compute runs there again, and the
+// allocations of every destination that was chosen and did not fail.
 func (c *Cloud) showAllocations(r *request) reply {
 	allocations := map[string]any{}
 	for _, h := range c.hosts {

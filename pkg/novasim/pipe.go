@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Pipe is a network inside this process: a listener, and Dial that reaches it. A
-// simulated clock (testing/synctest) goes on while both ends wait for one another,
-// which it does not for sockets.
+// Pipe is a network inside this process: a listener, and Dial that reaches it. A simulated
+// clock (testing/synctest) goes on while both ends of a Pipe wait for one another; with
+// sockets it does not.
 type Pipe struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -34,10 +34,10 @@ func (p *Pipe) Close() error {
 	return nil
 }
 
-// Addr is an address of loopback that nobody asks.
+// Addr is a loopback address; it is not used.
 func (p *Pipe) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5000} }
 
-// Dial connects to whoever accepts, whatever the address.
+// Dial connects to the listener, whatever the address.
 func (p *Pipe) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	select {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Sent is one POST of an evacuation, whatever came of it.
+// Sent is one POST of an evacuation, successful or not.
 type Sent struct {
 	Instance string `json:"instance"`
 	// At is when its effect came, or would have come, in nanoseconds since 1970.
@@ -19,14 +19,14 @@ type Sent struct {
 	// UserAgent and Remote are the client.
 	UserAgent string `json:"user_agent"`
 	Remote    string `json:"remote"`
-	// Code is what Nova made of it, also where the answer did not get through; 0 is
-	// that it did not get as far as Nova.
+	// Code is Nova's answer, even if it did not get through; 0 means that the request did
+	// not reach Nova.
 	Code int `json:"code"`
 	// Answered is whether the answer was sent to the client.
 	Answered bool `json:"answered"`
 }
 
-// Requests is what was asked of the cloud.
+// Requests is an account of the requests to the cloud.
 type Requests struct {
 	// Counts are by kind (see Kinds), struck by faults or not.
 	Counts map[string]int `json:"counts"`
@@ -34,7 +34,7 @@ type Requests struct {
 	Evacuations []Sent `json:"evacuations"`
 }
 
-// Requests tells what was asked so far.
+// Requests gives the requests so far.
 func (c *Cloud) Requests() Requests {
 	defer c.look()()
 	return Requests{maps.Clone(c.counts), append([]Sent{}, c.sent...)}
@@ -126,11 +126,11 @@ func unauthorized(base string) reply {
 			"message": "The request you have made requires authentication."}}}
 }
 
-// maxBody is more than any request of these APIs has.
+// maxBody is larger than the body of any request to these APIs.
 const maxBody = 1 << 20
 
 // serve wraps a handler of the cloud's own APIs: latency, faults, and the account of
-// what was asked.
+// requests.
 func (c *Cloud) serve(kind string, handle func(*request) reply) http.HandlerFunc {
 	return func(w http.ResponseWriter, hr *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, hr.Body, maxBody))
@@ -181,8 +181,8 @@ func (c *Cloud) serve(kind string, handle func(*request) reply) http.HandlerFunc
 	}
 }
 
-// do has a request take its effect and be counted at once, so that the account is in
-// the order of the effects.
+// do carries out a request and counts it in one step, so that the account is in the order of
+// the effects.
 func (c *Cloud) do(kind string, r *request, answered bool, handle func(*request) reply) reply {
 	unlock := c.lock
 	if r.Method == http.MethodGet {
@@ -226,7 +226,7 @@ func write(w http.ResponseWriter, r reply) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(r.code)
-	_, _ = w.Write(text.Bytes()) // who has hung up needs no answer
+	_, _ = w.Write(text.Bytes()) // a client that has hung up needs no answer
 }
 
 // base is the cloud's URL as it is advertised.

@@ -331,8 +331,8 @@ func TestManyClientsAtOnce(t *testing.T) {
 	}
 }
 
-// A wait must not need anybody else to look at the cloud: under the wall clock it
-// drives it by itself, under another it wakes when the clock is moved.
+// A wait must not depend on other calls: under the wall clock it drives the cloud by itself,
+// under another clock it wakes when the clock is moved.
 func TestWait(t *testing.T) {
 	control, client, id := dead(t)
 	if got := client.do(t.Context(), "POST", "/v2.1/servers/"+id+"/action", `{"evacuate":{}}`); got != "200" {

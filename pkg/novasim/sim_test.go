@@ -71,7 +71,7 @@ func (s *sim) get(path string) (body map[string]any) {
 	return body
 }
 
-// said is an answer in a line: the code, the name of the error and its message.
+// said gives an answer in a line: the code, the name of the error and its message.
 func said(w *httptest.ResponseRecorder) string {
 	var body map[string]struct {
 		Code    int
@@ -217,7 +217,7 @@ func (s *sim) breaches() string {
 	return strings.Join(kinds, " ")
 }
 
-// is compares what there is with what should be.
+// is compares a value with the expected one.
 func (s *sim) is(what, got, want string) {
 	s.t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {

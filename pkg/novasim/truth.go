@@ -24,7 +24,7 @@ const (
 	SourceAlive = "source_alive"
 )
 
-// Breach is something that must never happen.
+// Breach is harm that must never happen.
 type Breach struct {
 	Kind     string    `json:"kind"`
 	Instance string    `json:"instance"`
@@ -58,7 +58,7 @@ type Report struct {
 	// Off counts those that lie on the disk of a host that is back, and those that
 	// Nova has on no host at all.
 	Off int `json:"off"`
-	// Astray counts those whose guest runs, but not where Nova thinks.
+	// Astray counts those whose guest runs on another host than Nova has.
 	Astray int `json:"astray"`
 	// Orphans counts guests of deleted instances.
 	Orphans int `json:"orphans"`
@@ -76,7 +76,7 @@ func (c *Cloud) Check() []Breach {
 	return nil
 }
 
-// Report tells the truth.
+// Report gives the truth about the cloud.
 func (c *Cloud) Report() Report {
 	defer c.look()()
 	return c.report()
@@ -121,7 +121,7 @@ func (c *Cloud) report() Report {
 	return r
 }
 
-// condition is what is true of an instance, whatever Nova believes.
+// condition is the true state of an instance, whatever Nova believes.
 func (c *Cloud) condition(i *instance) string {
 	h := c.host(i.host)
 	switch {
@@ -166,7 +166,7 @@ type HostState struct {
 	// Guests are the ids of the instances that run here.
 	Guests []string `json:"guests"`
 	// Rebuilding and Waiting count the rebuilds at work and those without a slot,
-	// Queued the messages that nobody takes.
+	// Queued the messages that wait for nova-compute.
 	Rebuilding int `json:"rebuilding"`
 	Waiting    int `json:"waiting"`
 	Queued     int `json:"queued"`
@@ -207,7 +207,7 @@ type State struct {
 	OpenRecords []OpenRecord    `json:"open_records"`
 }
 
-// State tells how things are.
+// State gives the state of the cloud.
 func (c *Cloud) State() State {
 	defer c.look()()
 	s := State{Now: c.now.UTC(), Hosts: []HostState{}, Instances: []InstanceState{}, OpenRecords: []OpenRecord{}}

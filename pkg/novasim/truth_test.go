@@ -89,8 +89,8 @@ func TestBreaches(t *testing.T) {
 	}
 }
 
-// Whatever is done to the cloud, its bookkeeping holds: every instance is counted
-// once, slots are neither lost nor made, and nobody is evacuated without an order.
+// The cloud's bookkeeping holds after any sequence of changes: every instance is counted
+// once, slots are neither lost nor made, and no instance is evacuated without a request.
 func TestTheBookkeepingHolds(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := newSim(t, func(c *Config) {
@@ -109,7 +109,7 @@ func TestTheBookkeepingHolds(t *testing.T) {
 				s.host(host.Draw(r, "host"), HostChange{Power: rapid.SampledFrom([]string{"on", "off"}).Draw(r, "power")})
 			},
 			"compute": func(r *rapid.T) {
-				// What makes no sense is refused, and changes nothing.
+				// A change that makes no sense is refused, and has no effect.
 				_ = s.cloud.ChangeHost(host.Draw(r, "host"), HostChange{Compute: rapid.SampledFrom([]string{"start", "stop", "kill"}).Draw(r, "compute")})
 			},
 			"trouble": func(r *rapid.T) {
