@@ -46,7 +46,7 @@ type carried struct {
 	memory   float64 // peak, in MB
 }
 
-// carry has one supervisor evacuate so many hosts, of as many that live.
+// carry makes one supervisor evacuate dead hosts to the same number of live ones.
 func carry(ctx context.Context, hosts, instances int, rebuild time.Duration) (r carried, err error) {
 	dir, err := os.MkdirTemp("", "nova-evac-bench")
 	if err != nil {
@@ -118,7 +118,7 @@ func carry(ctx context.Context, hosts, instances int, rebuild time.Duration) (r 
 
 var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 
-// usage reads what a process has used so far (proc(5)).
+// usage reads the CPU time and the memory that a process has used so far (proc(5)).
 func (r *carried) usage(pid int) error {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

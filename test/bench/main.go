@@ -1,8 +1,8 @@
-// Command bench measures what nova-evac costs, and prints a table. `make bench` runs
-// it. As root it measures the hook and the record on the lab's real cluster as well.
+// Command bench measures the cost of nova-evac, and prints a table. `make bench` runs it.
+// As root it measures the hook and the record on the lab's real cluster as well.
 //
-// It measures the programs in bin/, as the cluster would run them: wall time and peak
-// memory are those of whole processes.
+// It measures the programs in bin/ as the cluster would run them: wall time and peak memory
+// of whole processes.
 package main
 
 import (
@@ -184,7 +184,7 @@ func cluster(ctx context.Context) error {
 		}
 		return samples, nil
 	}
-	// compute-9 is nobody: Nova is asked, and the live cluster does not evacuate.
+	// There is no compute-9: the hook asks Nova, and the live cluster does not evacuate.
 	samples, err := hook(l.CloudURL(), 10)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 const (
 	novaServers = 30
 	novaHost    = "compute-1"
-	// novaSpawn is what a rebuild takes on the lab's hypervisors, in seconds.
+	// novaSpawn is the time of a rebuild on the lab's hypervisors, in seconds.
 	novaSpawn = "2"
 	// novaWait bounds every wait.
 	novaWait = 5 * time.Minute
@@ -84,7 +84,7 @@ func novaService(ctx context.Context, client *nova.Client) (nova.Service, error)
 	return nova.FindService(services, novaHost, "")
 }
 
-// evacuateWith has the engine evacuate the host.
+// evacuateWith makes the engine evacuate the host.
 func evacuateWith(ctx context.Context, client *nova.Client, claim record.Witness, inFlight int) error {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -143,7 +143,7 @@ func readmit(ctx context.Context, l *lab.Lab, client *nova.Client) error {
 		if !service.Enabled {
 			return false, client.Enable(ctx, service)
 		}
-		// Being forced up makes it up as well: what is cast to it before it listens is lost.
+		// A host that is forced up is up at once, and messages before it listens are lost.
 		if beat.IsZero() {
 			beat = service.Updated
 		}

@@ -1,6 +1,6 @@
-// Package conformance holds what nova-evac relies on of Nova's behaviour, as tests that
-// run on any cloud: the simulated one, which has to behave so, and a real Nova, which
-// shows that it does.
+// Package conformance holds the behaviour of Nova on which nova-evac relies, as tests that
+// run on any cloud: on a real Nova, which shows it, and on the simulated one, which has to
+// behave the same.
 package conformance
 
 import (
@@ -32,12 +32,12 @@ type Cloud struct {
 	// per host.
 	Group func(ctx context.Context, hosts ...string) ([]string, error)
 	// Kill is the loss of power of a host: its nova-compute and its guests are gone.
-	// Start has it back.
+	// Start powers it on.
 	Kill, Start func(host string) error
 	// Stop is a SIGTERM for its nova-compute; it returns when that has ended.
 	Stop func(host string) error
-	// Freeze has one of Nova's own services, conductor or scheduler, stand still, or the
-	// cell's database be away; Thaw is the end of that.
+	// Freeze stops one of Nova's own services, conductor or scheduler, or takes the cell's
+	// database away; Thaw ends that.
 	Freeze, Thaw func(service string) error
 	// Knob sets what the hypervisor of a host does with a rebuild: spawn_delay,
 	// spawn_fail, spawn_hang; an empty value is nothing. With resume_guests its nova-compute
@@ -67,8 +67,8 @@ type suite struct {
 	client  *nova.Client
 }
 
-// Run carries all cases out, one after the other: later ones take what earlier ones
-// left, so that a real Nova has done with them in two minutes.
+// Run carries out all cases, one after the other. Later cases use the servers and hosts that
+// earlier ones left, so that a real Nova needs two minutes for all.
 func Run(t *testing.T, cloud Cloud) {
 	s := &suite{T: t, Cloud: cloud}
 	s.login()
@@ -88,12 +88,12 @@ func Run(t *testing.T, cloud Cloud) {
 		{"a server deleted in flight takes its record with it", (*suite).deleted},
 		{"a destination that dies leaves its evacuation open for ever", (*suite).destinationDies},
 		{"a second evacuation in flight makes two guests of one server", (*suite).sentTwice},
-		{"what is accepted while the conductor is frozen is done when it is back, and what is sent twice fails", (*suite).frozenConductor},
-		{"what is accepted while the scheduler is frozen is lost without a word", (*suite).frozenScheduler},
-		{"what ends while the cell's database is away never ends in Nova, and its guest is there", (*suite).databaseAway},
+		{"a conductor that was frozen does all that was accepted meanwhile, and an evacuation that was sent twice fails", (*suite).frozenConductor},
+		{"an evacuation accepted while the scheduler is frozen is lost without a word", (*suite).frozenScheduler},
+		{"a rebuild that ends while the cell's database is away never ends in Nova, and its guest is there", (*suite).databaseAway},
 		{"a destination that was dead when it was chosen replays the message", (*suite).replayed},
-		{"the source's start completes what goes on, and it ends done after that", (*suite).sourceStartsEarly},
-		{"a destination that is told to stop finishes first, and loses what it is sent meanwhile", (*suite).gracefulStop},
+		{"the source's start makes a record completed whose rebuild goes on, and the rebuild ends done after that", (*suite).sourceStartsEarly},
+		{"a destination that is told to stop finishes first, and loses messages that come meanwhile", (*suite).gracefulStop},
 		{"a delete and a stop that the dead host never got are undone by the evacuation", (*suite).resurrected},
 		{"a record left behind destroys the guest that has come back", (*suite).leftBehind},
 		{"a host that boots starts the guests that were not sent, and Nova evacuates them all the same", (*suite).guestsResumed},
@@ -105,7 +105,7 @@ func Run(t *testing.T, cloud Cloud) {
 			one.T = t
 			c.test(&one)
 		}) {
-			return // what comes next builds on it
+			return // the next case builds on it
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (s *suite) is(what string, got, want any) {
 	}
 }
 
-// until waits for something to be as expected.
+// until waits until a value is the expected one.
 func (s *suite) until(what, want string, get func() string) {
 	s.Helper()
 	last := ""
@@ -136,7 +136,7 @@ func (s *suite) until(what, want string, get func() string) {
 	s.Fatalf("%s: %s, expected %s", what, last, want)
 }
 
-// answer is what an API said.
+// answer is an answer of an API.
 type answer struct {
 	code   int
 	header http.Header
@@ -185,7 +185,7 @@ func (s *suite) send(token, method, url, version, body string) answer {
 	return answer{got.StatusCode, got.Header, data}
 }
 
-// get decodes what a GET answers at 2.90.
+// get decodes the answer to a GET at 2.90.
 func (s *suite) get(path string, into any) {
 	s.Helper()
 	a := s.ask("GET", path, "2.90", "")
@@ -223,7 +223,7 @@ func (s *suite) login() {
 	s.client = s.connect("")
 }
 
-// connect makes a client of ours, that goes to a microversion at most.
+// connect makes a nova.Client that uses a microversion at most.
 func (s *suite) connect(most string) *nova.Client {
 	s.Helper()
 	transport, _ := s.HTTP.Transport.(*http.Transport)
@@ -236,7 +236,7 @@ func (s *suite) connect(most string) *nova.Client {
 	return client
 }
 
-// ---- what is looked at
+// ---- looks at the cloud
 
 type server struct {
 	ID     string  `json:"id"`
@@ -368,7 +368,7 @@ func (s *suite) doors() {
 	s.is("our client's microversion", strings.HasPrefix(version, "2.9"), true)
 }
 
-// The servers of states: what each is when its host dies, and what comes of it.
+// The servers of states: the state of each when its host dies, and the result.
 var states = []struct {
 	name    string
 	from    string   // the host it is booted on, where it is another one
@@ -442,7 +442,7 @@ func (s *suite) states() {
 		}
 	}
 	for n, c := range states {
-		if c.answer != "200" { // nobody needs it any more
+		if c.answer != "200" { // no later case needs it
 			s.is("delete", s.ask("DELETE", "/servers/"+ids[n], "2.90", "").code, http.StatusNoContent)
 		}
 	}
@@ -610,7 +610,7 @@ func (s *suite) course() {
 	second := s.action(id, fmt.Sprintf(`{"evacuate":{"host":%q}}`, "nosuch"))
 	s.is("an unknown target is refused all the same", second.code, http.StatusNotFound)
 	s.must(s.Knob(dest, "spawn_hang", ""))
-	// From here on the host must be the last thing to change but the record.
+	// From here on the host must change before the record is done.
 	for end := time.Now().Add(limit); ; {
 		r := s.records(id)
 		l := s.looks(id)
@@ -660,7 +660,7 @@ func (s *suite) destinationDies() {
 	s.is("force up", s.set(dest, `{"forced_down":false}`).code, http.StatusOK)
 }
 
-// spawning has an evacuation of a server come to where its guest is made.
+// spawning evacuates a server, and waits until its guest is made.
 func (s *suite) spawning(id, host string) {
 	s.Helper()
 	s.evacuate(id, host)
@@ -668,9 +668,8 @@ func (s *suite) spawning(id, host string) {
 }
 
 // up waits until a host whose nova-compute has just started can be used: until its next
-// heartbeat. Nova counts the last one before the start too, until that is a minute old,
-// which may be in this moment. The first comes five seconds after the start
-// (nova/servicegroup/api.py).
+// heartbeat, five seconds after the start (nova/servicegroup/api.py). Until then Nova
+// counts the last heartbeat before the start, which may become a minute old at any moment.
 func (s *suite) up(host string) {
 	s.Helper()
 	before := s.service(host).Updated
@@ -720,8 +719,8 @@ func (s *suite) frozenConductor() { // H
 	s.is("their records", s.records(twice), "accepted "+dest+", accepted "+dest)
 	s.must(thaw())
 	s.until("the one", "ACTIVE active - "+dest+", done "+dest, func() string { return s.looks(once) + ", " + s.records(once) })
-	// Both are at work on it at once: which of them fails, at what, and whether there is a
-	// guest in the end, is chance.
+	// Both work on the server at once. Chance decides which of them fails, at which step, and
+	// whether there is a guest in the end.
 	s.until("the other is in error", "error", func() string { return strings.Fields(s.looks(twice) + " -")[1] })
 	s.is("delete", s.ask("DELETE", "/servers/"+twice, "2.90", "").code, http.StatusNoContent)
 }
@@ -777,7 +776,7 @@ func (s *suite) databaseAway() {
 	s.is("delete", s.ask("DELETE", "/servers/"+id, "2.90", "").code, http.StatusNoContent)
 }
 
-// traced is what the events of the last evacuation of an instance from the source say.
+// traced gives the events of the last evacuation of an instance from the source.
 func (s *suite) traced(id string) nova.Course {
 	s.Helper()
 	records, err := s.client.Evacuations(s.Context(), source, time.Time{})
@@ -802,8 +801,8 @@ func (s *suite) replayed() { // C
 	s.is("force down", s.set(dest, `{"forced_down":true}`).code, http.StatusOK)
 	s.evacuate(id, other)
 	s.until("sent elsewhere", "ACTIVE active - "+other, func() string { return s.looks(id) })
-	// Which of the two records is which depends on the order in which Nova's database gives
-	// them to the conductor: none is asked for.
+	// The conductor asks for no order of the records, so Nova's database decides which of the
+	// two records belongs to which evacuation.
 	sorted := func() string {
 		lines := strings.Split(s.records(id), ", ")
 		slices.Sort(lines)

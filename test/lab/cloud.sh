@@ -1,7 +1,7 @@
 #!/bin/bash
-# cloud.sh [ARGS...]: start the lab's cloud in its own namespace. A novasim that runs
-# is ended and a new one started with these ARGS: a cloud that remembers nothing but
-# which of the hosts are without power.
+# cloud.sh [ARGS...]: start the lab's cloud in its own namespace. A running novasim is
+# ended, and a new one started with these ARGS. The new cloud keeps nothing but the power
+# of the hosts.
 . "$(dirname "$0")/cluster/lib.sh"
 [ -d "$DIR/nodes" ] || die "lab $LAB is not up"
 cloud_net || die "no network for the cloud"

@@ -4,8 +4,8 @@
 . "$(dirname "$0")/cluster/lib.sh"
 rc=0
 [ -z "${NOVA_EVAC_KEEP_LOGS:-}" ] || [ ! -d "$DIR" ] || "$LABDIR/logs.sh" "$NOVA_EVAC_KEEP_LOGS" || echo "not all logs were kept" >&2
-# The watchdog first, or it takes a new lab of this name down (unless it became this
-# very process); then the BMC, or it may power a node back on.
+# End the watchdog first, or it takes a new lab of this name down (unless it became this
+# very process). Then end the BMC, or it may power a node back on.
 read -r w _ 2>/dev/null <"$DIR/watchdog.pid"; [ "${w:-}" = $$ ] || pid_kill "$DIR/watchdog.pid" || rc=1
 # a bring-up whose owner is gone: it must not go on behind our back
 if [ "${w:-}" = $$ ]; then pid_kill "$DIR/up.pid" KILL || rc=1; fi
@@ -13,8 +13,8 @@ pid_kill "$DIR/bmc.pid" || rc=1
 pid_kill "$DIR/novasim.pid" || rc=1
 for n in $(nodes); do node_kill "$n" || { echo "node $n will not die" >&2; rc=1; }; done
 [ ! -d "$DIR/nova/pid" ] || "$LABDIR/nova/down.sh" || rc=1
-# Whatever else the lab started: it carries a mark in its environment. Not this
-# process, nor those it was started by.
+# End all other processes of the lab: each carries a mark in its environment. Spare this
+# process and its ancestors.
 declare -A spare=()
 p=$$
 while [ "${p:-0}" -gt 1 ]; do spare[$p]=1; s=$(cat "/proc/$p/stat" 2>/dev/null) || break; s=${s##*) }; set -- $s; p=$2; done

@@ -1,7 +1,7 @@
 #!/bin/bash
 # gate.sh on|off: from now on nova-compute of a compute host that is powered on starts
 # behind the gate, as with the systemd drop-in, or at once.
-# gate.sh start NODE: what the drop-in does: the gate, then nova-compute.
+# gate.sh start NODE: like the drop-in, run the gate, then nova-compute.
 . "$(dirname "$0")/cluster/lib.sh"
 [ -d "$DIR/nodes" ] || die "lab $LAB is not up"
 case ${1:-} in

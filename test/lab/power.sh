@@ -1,6 +1,6 @@
 #!/bin/bash
-# power.sh on|off|reboot|status NODE - what the node's BMC does. The hypervisor of a
-# compute host (its nova-compute, its guests) lives and dies with its power.
+# power.sh on|off|reboot|status NODE - act as the node's BMC. The hypervisor of a compute
+# host (its nova-compute, its guests) lives and dies with its power.
 . "$(dirname "$0")/cluster/lib.sh"
 [ -d "$DIR/nodes/${2:?usage: power.sh on|off|reboot|status NODE}" ] || die "no such node $2"
 [ "${1:-}" = status ] || power_lock "$2"

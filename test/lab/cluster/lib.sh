@@ -89,7 +89,7 @@ cloud_net() {
     ip -n "$CLOUD_NS" addr add "$CLOUD_IP/24" dev eth0 &&
     ip -n "$CLOUD_NS" link set eth0 up
 }
-# what the power of a compute host does to its nova-compute and its guests
+# the effect of a compute host's power on its nova-compute and its guests
 cloud_power() {  # on|off NODE
     case $2 in compute-*) ;; *) return 0;; esac
     local out body="{\"power\":\"$1\"}" gated=
