@@ -95,7 +95,7 @@ type Spelling struct {
 	As   Standing
 }
 
-// Standing is what an agent's metadata makes of a spelling.
+// Standing says how an agent's metadata lists a spelling.
 type Standing int
 
 // The standings. The agents list an Equal before the name itself, the fence agent
@@ -243,7 +243,7 @@ var parameters = []Parameter{
 		Name: "api_timeout",
 		In:   agents | asksNova, Kind: Seconds, Default: strconv.Itoa(int(nova.DefaultTimeout / time.Second)), Value: "seconds",
 		Short: "seconds for one request to Nova",
-		Long:  "How many seconds one request to Nova may take, and how long one without an answer is held for possible: the longest time limit of the cloud's proxies and workers.",
+		Long:  "How many seconds one request to Nova may take, and how long one without an answer may still take effect: the longest time limit of the cloud's proxies and workers.",
 		into:  func(c *Config) any { return &c.Nova.Timeout },
 	},
 	{
@@ -261,7 +261,7 @@ var parameters = []Parameter{
 	{
 		Name: "verbose", Letter: "v",
 		In: agents | evacuates, Kind: YesNo,
-		Short: "log more", Long: "Whether to log what is of use to developers.",
+		Short: "log more", Long: "Whether to log debug lines, for developers.",
 		into: func(c *Config) any { return &c.Verbose },
 	},
 	{
@@ -314,7 +314,7 @@ var parameters = []Parameter{
 		Name: "refence",
 		In:   OCFAgent | HostWork | SuperviseCommand, Kind: YesNo, Default: "yes",
 		Short: "fence a host again that is on too early",
-		Long:  "Whether a host that is on before its instances have left it, with no gate before its nova-compute, is fenced again. It is done once; after that, and without it, what has not been sent is held until an operator says what to do.",
+		Long:  "Whether a host that is on before its instances have left it, with no gate before its nova-compute, is fenced again. This is done once. After that, and without it, instances that have not been sent are held until an operator decides.",
 		into:  func(c *Config) any { return &c.Refence },
 	},
 	{
@@ -444,7 +444,7 @@ func defaults() map[string]string {
 	return found
 }
 
-// Duration reads what was given for a parameter that is a time: a number of seconds
+// Duration reads the text of a parameter that is a time: a number of seconds
 // ("60", "0.5") or a number with a unit ("60s", "2m"); empty is the default. The
 // error names the parameter. It panics where there is no such parameter.
 func Duration(name, text string) (time.Duration, error) {

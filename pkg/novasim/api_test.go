@@ -291,7 +291,7 @@ func TestMigrations(t *testing.T) {
 		"?migration_type=evacuation":          "4 3 2 1",
 		"?migration_type=live-migration":      "",
 		"?host=nosuch":                        "",
-		"?changes-since=2026-03-01T03:00:00Z": "3 2 1", // hides what is still accepted
+		"?changes-since=2026-03-01T03:00:00Z": "3 2 1", // hides records that are still accepted
 	} {
 		s.is(path, order("/v2.1/os-migrations"+path), want)
 	}
@@ -373,7 +373,7 @@ func TestTheSameSeedMakesTheSameCloud(t *testing.T) {
 	run := func(seed uint64, requests int) string {
 		s := newSim(t, func(c *Config) { c.Seed, c.Instances = seed, []Batch{{Host: "compute-1", Count: 20}} })
 		for range requests {
-			s.get("/v2.1/os-services") // what is asked changes nothing
+			s.get("/v2.1/os-services") // a question changes nothing
 		}
 		s.down("compute-1")
 		for _, i := range s.cloud.State().Instances {

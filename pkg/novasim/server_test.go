@@ -78,7 +78,7 @@ func TestGophercloudWorksWithIt(t *testing.T) {
 	}
 }
 
-// client sends what it is told with a token, and reports the code, or the error.
+// client sends a request with a token, and gives the code, or the error.
 type client struct {
 	t     *testing.T
 	url   string

@@ -39,9 +39,9 @@ type Cloud struct {
 	// Freeze stops one of Nova's own services, conductor or scheduler, or takes the cell's
 	// database away; Thaw ends that.
 	Freeze, Thaw func(service string) error
-	// Knob sets what the hypervisor of a host does with a rebuild: spawn_delay,
-	// spawn_fail, spawn_hang; an empty value is nothing. With resume_guests its nova-compute
-	// starts the guests that ran when the host lost its power.
+	// Knob changes how the hypervisor of a host carries out a rebuild: spawn_delay,
+	// spawn_fail, spawn_hang; an empty value resets the knob. With resume_guests its
+	// nova-compute starts the guests that ran when the host lost its power.
 	Knob func(host, knob, value string) error
 	// Guests tells which servers' guests a host runs.
 	Guests func(host string) (map[string]bool, error)
