@@ -25,10 +25,10 @@ if command -v readelf >/dev/null; then part "one static binary" static
 else leave "whether the binary is static: there is no readelf"; fi
 # The race detector is the one thing that needs cgo and a C compiler.
 if command -v gcc >/dev/null; then
-    part "unit and simulation, with the race detector" env CGO_ENABLED=1 go test -race ./pkg/... ./cmd/... ./test/chaos ./test/conformance
+    part "unit and simulation, with the race detector" env CGO_ENABLED=1 go test -race ./pkg/... ./cmd/... ./ocf ./test/chaos ./test/conformance
 else
     leave "the race detector: there is no gcc"
-    part "unit and simulation" go test ./pkg/... ./cmd/... ./test/chaos ./test/conformance
+    part "unit and simulation" go test ./pkg/... ./cmd/... ./ocf ./test/chaos ./test/conformance
 fi
 part "demo" make --no-print-directory demo
 if [ "$(id -u)" = 0 ]; then
