@@ -1,5 +1,5 @@
 // Package control is the supervisor's control socket: one line of JSON asked, one
-// line of JSON answered. The agent's monitor, the shell's status and host use it.
+// line of JSON answered. The agent's monitor and the shell's status and host use it.
 package control
 
 import (
@@ -23,21 +23,17 @@ const (
 	OpMonitor = "monitor"
 	// OpStatus: the state of all hosts.
 	OpStatus = "status"
-	// OpHost: have a host evacuated.
-	OpHost = "host"
 )
 
 // Request is one question.
 type Request struct {
-	Op   string `json:"op"`
-	Host string `json:"host,omitempty"`
+	Op string `json:"op"`
 }
 
 // Response is the answer. It never carries a secret.
 type Response struct {
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
-	PID   int    `json:"pid,omitempty"`
 	Node  string `json:"node,omitempty"`
 	Hosts []Host `json:"hosts,omitempty"`
 }

@@ -39,10 +39,10 @@ func serve(t *testing.T, handle func(context.Context, Request) Response) string 
 
 func TestARequestIsAnswered(t *testing.T) {
 	path := serve(t, func(_ context.Context, r Request) Response {
-		return Response{OK: true, Node: "ctl1", Hosts: []Host{{Host: r.Host, Phase: "fenced"}}}
+		return Response{OK: true, Node: "ctl1", Hosts: []Host{{Host: "asked for " + r.Op, Phase: "fenced"}}}
 	})
-	got, err := Call(context.Background(), path, Request{Op: OpHost, Host: "compute-1"})
-	if err != nil || !got.OK || len(got.Hosts) != 1 || got.Hosts[0].Host != "compute-1" {
+	got, err := Call(context.Background(), path, Request{Op: OpStatus})
+	if err != nil || !got.OK || len(got.Hosts) != 1 || got.Hosts[0].Host != "asked for status" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	info, err := os.Stat(path)

@@ -47,7 +47,7 @@ func supervise(temper, stateDir string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	response := control.Response{OK: true, PID: os.Getpid()}
+	response := control.Response{OK: true}
 	switch temper {
 	case "ends":
 		return fmt.Errorf("no such node")

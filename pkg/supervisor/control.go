@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -16,21 +15,15 @@ import (
 const stuckAfter = 30 * time.Second
 
 // Handle answers one request on the control socket.
-func (s *Supervisor) Handle(ctx context.Context, request control.Request) control.Response {
+func (s *Supervisor) Handle(_ context.Context, request control.Request) control.Response {
 	switch request.Op {
 	case control.OpMonitor:
 		if err := s.healthy(); err != nil {
 			return control.Response{Error: err.Error()}
 		}
-		return control.Response{OK: true, PID: os.Getpid(), Node: s.Owner}
+		return control.Response{OK: true, Node: s.Owner}
 	case control.OpStatus:
-		return control.Response{OK: true, PID: os.Getpid(), Node: s.Owner, Hosts: s.Status()}
-	case control.OpHost:
-		hand := ByHand{Nova: s.Nova, Records: s.Records, Domain: s.Domain, Now: s.Now, Fencings: s.Fencings}
-		if _, err := hand.Record(ctx, request.Host); err != nil {
-			return control.Response{Error: err.Error()}
-		}
-		return control.Response{OK: true}
+		return control.Response{OK: true, Node: s.Owner, Hosts: s.Status()}
 	}
 	return control.Response{Error: fmt.Sprintf("unknown request %q", request.Op)}
 }

@@ -449,7 +449,12 @@ func TestByHand(t *testing.T) {
 		began := time.Now()
 		time.Sleep(time.Minute)
 		ask := func(host string) string {
-			return p.Handle(w.Context(), control.Request{Op: control.OpHost, Host: host}).Error
+			hand := supervisor.ByHand{Nova: novasim.Direct{Cloud: w.cloud}, Records: w.records, Now: time.Now,
+				Fencings: func(context.Context) ([]cluster.Fencing, error) { return w.fencings, nil }}
+			if _, err := hand.Record(w.Context(), host); err != nil {
+				return err.Error()
+			}
+			return ""
 		}
 		if said := ask("compute-1"); !strings.Contains(said, "is up") || !strings.Contains(said, "--fence compute-1") {
 			w.Errorf("a host that is up: %s", said)
