@@ -60,7 +60,8 @@ func TestGone(t *testing.T) {
 		{"a shell on a fenced node is gone", "fenced", "shell@ctl3", true, "offline and clean"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			gone, why := read(t, c.state).Gone(c.owner)
+			state := read(t, c.state).Owner(c.owner)
+			gone, why := state.Gone(), state.Explain(c.owner)
 			if gone != c.gone || !strings.Contains(why, c.why) {
 				t.Errorf("%v, %s", gone, why)
 			}
@@ -69,10 +70,27 @@ func TestGone(t *testing.T) {
 	t.Run("a member on which the resource was stopped has no supervisor any more", func(t *testing.T) {
 		v := read(t, "healthy")
 		delete(v.Supervisors, "ctl3")
-		if gone, why := v.Gone("ctl3"); !gone {
-			t.Error(why)
+		if state := v.Owner("ctl3"); !state.Gone() {
+			t.Error(state.Explain("ctl3"))
 		}
 	})
+}
+
+func TestANodeIsLiveWhenItIsOnlineCleanAndJoined(t *testing.T) {
+	for _, c := range []struct {
+		node Node
+		live bool
+	}{
+		{Node{Online: true}, true},
+		{Node{Online: true, Remote: true}, true},
+		{Node{}, false},
+		{Node{Online: true, Unclean: true}, false},
+		{Node{Online: true, Pending: true}, false},
+	} {
+		if got := c.node.Live(); got != c.live {
+			t.Errorf("%+v: live %v", c.node, got)
+		}
+	}
 }
 
 func TestWhatIsNoXMLIsNoView(t *testing.T) {
@@ -98,8 +116,7 @@ func TestPresenceEndsWithItsHolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		gone, _ := v.Gone("a")
-		return gone
+		return v.Owner("a").Gone()
 	}
 	if gone() {
 		t.Error("a live process counts as gone")

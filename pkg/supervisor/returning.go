@@ -62,7 +62,7 @@ func comeback(r record.Record, service nova.Service, evacuations []nova.Migratio
 	switch {
 	case service.Partial:
 		return "the host's cell, which Nova says is down"
-	case member && (!node.Online || node.Unclean || node.Pending):
+	case member && !node.Live():
 		return fmt.Sprintf("the cluster to have %s online again", r.NodeName())
 	case !awake:
 		return "nova-compute to start on " + service.Host
@@ -186,7 +186,7 @@ func (s *Supervisor) turn(view cluster.View) int {
 	us, _ := record.OwnerNode(s.Owner)
 	before := 0
 	for name, runs := range view.Supervisors {
-		if n := view.Nodes[name]; runs && name < us && n.Online && !n.Unclean && !n.Pending {
+		if runs && name < us && view.Nodes[name].Live() {
 			before++
 		}
 	}

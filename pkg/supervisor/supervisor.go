@@ -372,16 +372,15 @@ func (s *Supervisor) ownerGone(r cib.Stored, view cluster.View) (bool, string) {
 	if node, shell := record.OwnerNode(r.Owner); shell && node == us && s.ShellGone != nil && s.ShellGone() {
 		return true, "the nova-evac in a shell on this node is gone"
 	}
-	return view.Gone(r.Owner)
+	state := view.Owner(r.Owner)
+	return state.Gone(), state.Explain(r.Owner)
 }
 
 // note says, once, why a record whose owner is in doubt is not taken over: in the
 // log, and in the record for whoever looks there.
 func (s *Supervisor) note(ctx context.Context, r cib.Stored, why string, view cluster.View) {
-	node, _ := record.OwnerNode(r.Owner)
-	n, known := view.Nodes[node]
-	if known && n.Online && !n.Unclean && !n.Pending {
-		delete(s.said, r.Host) // its owner is alive, nothing to say
+	if view.Owner(r.Owner).Runs() {
+		delete(s.said, r.Host)
 		return
 	}
 	if s.said[r.Host] == why {
