@@ -12,6 +12,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -133,7 +134,7 @@ func (w *worker) passes() bool {
 			return true
 		case err == nil:
 			why += heldHint(w.host)
-			err = w.last(sameGeneration, func(r record.Record) record.Record {
+			err = w.last(ownership.SameGeneration, func(r record.Record) record.Record {
 				r = r.Held(record.HeldByGuard, why, w.s.Now())
 				r.Owner, r.Phase = "", record.Fenced
 				return r

@@ -14,6 +14,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -111,7 +112,7 @@ func (w *worker) runPowerOn() {
 	}
 	// The hook has noted that the host is on, where there is one in the level.
 	gone := err
-	if err := w.last(sameGeneration, func(r record.Record) record.Record {
+	if err := w.last(ownership.SameGeneration, func(r record.Record) record.Record {
 		if gone == nil {
 			r, _ = r.Seen(record.BackOn, w.s.Now())
 		}

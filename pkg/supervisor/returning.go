@@ -11,6 +11,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -198,10 +199,8 @@ func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.
 	if s.working(r.Host) {
 		return nil
 	}
-	if r.Owner != "" {
-		if gone, _ := s.ownerGone(r, view); !gone {
-			return nil
-		}
+	if s.judgeOwner(r, view).Action != ownership.TakeOver {
+		return nil
 	}
 	service, err := nova.FindService(services, r.Host, s.Domain)
 	if err != nil {
@@ -339,7 +338,7 @@ func (w *worker) conclude(err error) {
 	if errors.As(err, &refused) {
 		wait = refused.Message
 	}
-	if err := w.last(anyGeneration, func(r record.Record) record.Record {
+	if err := w.last(ownership.AnyGeneration, func(r record.Record) record.Record {
 		if r.Owner, r.Updated = "", w.s.Now(); !r.Unfinished() {
 			r.Wait = wait
 		}

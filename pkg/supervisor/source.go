@@ -8,6 +8,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -135,7 +136,7 @@ func (w *worker) lookAtSource(ctx context.Context) {
 		return
 	}
 	w.say("the host is on again before its instances have left (%s)", map[record.Back]string{record.BackOn: "its machine answers", record.BackRunning: "its nova-compute runs"}[seen])
-	err = w.last(sameGeneration, func(r record.Record) record.Record {
+	err = w.last(ownership.SameGeneration, func(r record.Record) record.Record {
 		r, _ = r.Seen(seen, w.s.Now())
 		return r
 	})
@@ -175,7 +176,7 @@ func (w *worker) mayRefence() bool {
 // a new generation of it.
 func (w *worker) refence(ctx context.Context) {
 	decided := false
-	err := w.last(sameGeneration, func(r record.Record) record.Record {
+	err := w.last(ownership.SameGeneration, func(r record.Record) record.Record {
 		w.mu.Lock()
 		seen := w.seen.back
 		w.mu.Unlock()

@@ -17,6 +17,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -99,7 +100,7 @@ type Supervisor struct {
 	// beat is when the loop last came round: what monitor asks for.
 	beat time.Time
 
-	said map[string]string
+	said map[string]owner
 	// gone are the records of hosts that were let in, as they were then: the CIB may go
 	// back in time and show one again, of a host that is alive.
 	gone  map[string]record.Witness
@@ -110,7 +111,7 @@ type Supervisor struct {
 // New makes a supervisor.
 func New(o Options) *Supervisor {
 	return &Supervisor{Options: o, workers: map[string]*worker{}, beat: o.Now(),
-		refusal: "it has not seen the cluster yet", said: map[string]string{}, gone: map[string]record.Witness{}, quit: make(chan struct{})}
+		refusal: "it has not seen the cluster yet", said: map[string]owner{}, gone: map[string]record.Witness{}, quit: make(chan struct{})}
 }
 
 // Run watches and works until ctx ends; then it stops its evacuations, releases
@@ -304,19 +305,15 @@ func (s *Supervisor) follow(records []cib.Stored) {
 
 // consider claims a record whose owner is dead or which has none.
 func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.View) {
-	if s.working(r.Host) || r.OnHold() {
+	if s.working(r.Host) {
 		return
 	}
-	doubt, why := 0, "nobody carries it"
-	if r.Owner != "" {
-		var gone bool
-		if gone, why = s.ownerGone(r, view); !gone {
-			s.note(ctx, r, why, view)
-			return
-		}
-		doubt = evacuate.InDoubt(s.Policy, r.Failed)
+	verdict := s.judgeOwner(r, view)
+	if verdict.Action != ownership.TakeOver {
+		s.note(ctx, r, verdict)
+		return
 	}
-	w, err := s.claim(ctx, r, r.Claimed(s.Owner, doubt, s.Now()))
+	w, err := s.claim(ctx, r, r.Claimed(s.Owner, verdict.Doubt, s.Now()))
 	switch {
 	case err != nil:
 		s.Log.WithField("host", r.Host).Warn(err)
@@ -324,7 +321,7 @@ func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.Vi
 	case w == nil:
 		return // the next round shows who was quicker
 	}
-	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, why, cmp.Or(r.Owner, "none"))
+	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, verdict.Explain(r.Owner), cmp.Or(r.Owner, "none"))
 	// An owner may have died before the guard had judged, and before it had looked at Nova.
 	w.fresh = (r.Phase == record.Fenced || r.Total == 0) && r.Hold != record.Resumed
 	// The evacuation ends when the worker is told to, not with ctx: it has answers
@@ -363,30 +360,53 @@ func (s *Supervisor) claim(ctx context.Context, r cib.Stored, next record.Record
 	return w, nil
 }
 
-// ownerGone answers whether the owner of a record can no longer act, and why.
-func (s *Supervisor) ownerGone(r cib.Stored, view cluster.View) (bool, string) {
-	if r.Owner == s.Owner {
-		return true, "its owner was the supervisor here before this one"
+// mine is this supervisor as package ownership sees it.
+func (s *Supervisor) mine() ownership.Mine {
+	return ownership.Mine{Owner: s.Owner, Unseen: evacuate.InDoubt(s.Policy, 0)}
+}
+
+// asStored is a record, or that there is none, as package ownership sees it.
+func asStored(r cib.Stored, found bool) ownership.Stored {
+	switch {
+	case !found:
+		return ownership.Stored{State: ownership.Absent}
+	case r.Err != nil:
+		return ownership.Stored{State: ownership.Malformed}
 	}
-	us, _ := record.OwnerNode(s.Owner)
-	if node, shell := record.OwnerNode(r.Owner); shell && node == us && s.ShellGone != nil && s.ShellGone() {
-		return true, "the nova-evac in a shell on this node is gone"
+	return ownership.Stored{State: ownership.Present, Record: r.Record}
+}
+
+// judgeOwner answers whether a record may be claimed on which this supervisor has no claim.
+func (s *Supervisor) judgeOwner(r cib.Stored, view cluster.View) ownership.Verdict {
+	mine := s.mine()
+	if _, shell := record.OwnerNode(r.Owner); shell && s.ShellGone != nil {
+		mine.ShellGone = s.ShellGone()
 	}
-	state := view.Owner(r.Owner)
-	return state.Gone(), state.Explain(r.Owner)
+	return ownership.Reconcile(mine, asStored(r, true), nil, &view)
+}
+
+// owner is what was said of the owner of a record.
+type owner struct {
+	name  string
+	state cluster.OwnerState
 }
 
 // note says, once, why a record whose owner is in doubt is not taken over: in the
 // log, and in the record for whoever looks there.
-func (s *Supervisor) note(ctx context.Context, r cib.Stored, why string, view cluster.View) {
-	if view.Owner(r.Owner).Runs() {
+func (s *Supervisor) note(ctx context.Context, r cib.Stored, verdict ownership.Verdict) {
+	if verdict.Reason != ownership.OwnerState {
+		return
+	}
+	if verdict.Owner.Runs() {
 		delete(s.said, r.Host)
 		return
 	}
-	if s.said[r.Host] == why {
+	now := owner{r.Owner, verdict.Owner}
+	if said, before := s.said[r.Host]; before && said == now {
 		return
 	}
-	s.said[r.Host] = why
+	s.said[r.Host] = now
+	why := verdict.Explain(r.Owner)
 	s.Log.WithField("host", r.Host).Warnf("not taken over: %s", why)
 	next := r.Record
 	next.Wait, next.Updated = why, s.Now()

@@ -7,8 +7,8 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
-	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -106,15 +106,16 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 			continue
 		}
 		r, recorded := of[service.Host]
-		if recorded && (r.Err != nil || !found.Later(r.Witness())) {
+		verdict := ownership.Reconcile(s.mine(), asStored(r, recorded), &found, nil)
+		if verdict.Action == ownership.Keep {
 			continue
 		}
 		view, err := s.Members.View(ctx)
 		if err != nil || !view.Quorum {
 			return err
 		}
-		if recorded {
-			_, err = s.Records.Replace(ctx, r, r.Corrected(found, evacuate.InDoubt(s.Policy, 0), s.Now()))
+		if verdict.Action == ownership.Correct {
+			_, err = s.Records.Replace(ctx, r, r.Corrected(found, verdict.Doubt, s.Now()))
 		} else if err = s.stillFenced(ctx, service.Host, found); err == nil {
 			_, err = s.Records.Create(ctx, record.Recovered(service.Host, found, s.Now()))
 		}

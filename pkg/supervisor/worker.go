@@ -10,6 +10,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -60,7 +61,7 @@ func (w *worker) run() {
 	w.mu.Unlock()
 	e := &evacuate.Evacuation{
 		Host: w.host, Witness: claimed.Witness(), Prior: w.prior, Doubt: claimed.Doubt, Domain: w.s.Domain,
-		Nova: w.s.Nova, Policy: w.s.Policy, Poll: w.s.novaPoll, Now: w.s.Now, May: w.s.May, Source: w.source, Back: w.s.back, Report: w.report, Distrust: w.distrust, Log: w.log,
+		Nova: w.s.Nova, Policy: w.s.Policy, Poll: w.s.novaPoll, Now: w.s.Now, May: w.s.May, Source: w.source, Back: w.s.back, Report: w.report, Distrust: w.addDoubt, Log: w.log,
 	}
 	working, done := context.WithCancel(w.ctx)
 	defer done()
@@ -94,23 +95,19 @@ func (w *worker) run() {
 		w.settle()
 	case errors.As(err, &superseded):
 		w.log.Warn(err)
-		doubt := evacuate.InDoubt(w.s.Policy, 0)
-		if errors.Is(err, evacuate.ErrUnanswered) {
-			doubt *= 2 // theirs and ours
-		}
-		w.concede(superseded.Found, doubt)
+		w.correct(superseded.Found, errors.Is(err, evacuate.ErrUnanswered))
 	case errors.Is(cause, errLost):
 		w.log.Warn("stopped: the record has another owner now")
 	case errors.Is(cause, errAgain):
 		w.log.Info("stopped: the host was fenced again, it starts over")
 		if !errors.Is(err, evacuate.ErrUnanswered) {
-			w.release(anyGeneration, e.DoubtOver())
+			w.release(ownership.AnyGeneration, e.DoubtOver())
 		}
 	case errors.Is(err, evacuate.ErrUnanswered):
 		// Not released: the next owner has to reckon with what is still under way.
 		w.log.Warnf("stopped, and the claim is kept: %v", err)
 	default:
-		w.release(sameGeneration, e.DoubtOver())
+		w.release(ownership.SameGeneration, e.DoubtOver())
 	}
 }
 
@@ -147,38 +144,40 @@ func (w *worker) current() record.Record {
 	return r
 }
 
-// follow compares the record in the store with ours, and ends the worker when
-// the host is no longer ours to carry.
-func (w *worker) follow(r cib.Stored, found bool) {
+// mine is the claim as package ownership sees it.
+func (w *worker) mine() ownership.Mine {
+	mine := w.s.mine()
 	w.mu.Lock()
-	mine, leaving := w.record, w.leaving
-	w.mu.Unlock()
-	switch {
-	case !found && leaving:
-	case !found:
-		w.restore(nil)
-	case r.Err != nil:
-		// An edit by hand gone wrong: our next write fails, and says so.
-	case mine.Witness().Later(r.Witness()), !r.Witness().Later(mine.Witness()) && r.Owner == "" && r.Unfinished():
-		w.restore(&r) // nobody takes an owner's name off its record, or a fencing back
-	case r.Owner != w.s.Owner:
-		w.cancel(errLost)
-	case r.Witness().Later(mine.Witness()):
-		w.cancel(errAgain)
-	case r.OnHold():
-		w.saw(r)
-		w.cancel(errHeld)
-	case r.Claim != mine.Claim:
-		// Our own claim from before: what came after it is lost, ours among it.
-		w.restore(&r)
+	defer w.mu.Unlock()
+	mine.Claim = &ownership.Claim{Witness: w.record.Witness(), Prior: w.prior, Deleting: w.leaving}
+	return mine
+}
+
+// yielded are the causes with which a worker ends that gives its claim up.
+var yielded = map[ownership.Reason]error{ownership.OtherOwner: errLost, ownership.FencedAgain: errAgain, ownership.OnHold: errHeld}
+
+// follow compares the record in the store with the claim, and ends the worker when the host
+// is no longer its own to carry.
+func (w *worker) follow(r cib.Stored, found bool) {
+	verdict := ownership.Reconcile(w.mine(), asStored(r, found), nil, nil)
+	switch verdict.Action {
+	case ownership.Restore:
+		w.restore(r, found)
+	case ownership.Yield:
+		if verdict.Reason == ownership.OnHold {
+			w.saw(r)
+		}
+		w.cancel(yielded[verdict.Reason])
 	default:
-		w.saw(r)
+		if found && r.Err == nil {
+			w.saw(r)
+		}
 	}
 }
 
 // restore writes the record again that is gone, or that went back in time to old: an
 // acknowledged write can be lost when two partitions of a cluster merge.
-func (w *worker) restore(old *cib.Stored) {
+func (w *worker) restore(old cib.Stored, found bool) {
 	if w.ctx.Err() != nil || w.s.May() != nil {
 		return
 	}
@@ -188,10 +187,10 @@ func (w *worker) restore(old *cib.Stored) {
 	r.Updated = w.s.Now()
 	var s cib.Stored
 	var err error
-	if old == nil {
-		s, err = w.s.Records.Create(ctx, r)
+	if found {
+		s, err = w.s.Records.Replace(ctx, old, r)
 	} else {
-		s, err = w.s.Records.Replace(ctx, *old, r)
+		s, err = w.s.Records.Create(ctx, r)
 	}
 	if err != nil {
 		w.log.Warnf("put the record back that was lost: %v", err)
@@ -201,18 +200,21 @@ func (w *worker) restore(old *cib.Stored) {
 	w.saw(s)
 }
 
-// distrust writes down that more instances are in doubt.
-func (w *worker) distrust(_ context.Context, more int) error {
-	return w.last(sameGeneration, func(r record.Record) record.Record {
+// addDoubt writes down that more instances are in doubt.
+func (w *worker) addDoubt(_ context.Context, more int) error {
+	return w.last(ownership.SameGeneration, func(r record.Record) record.Record {
 		r.Doubt += more
 		return r
 	})
 }
 
-// concede puts what Nova knows better into the record, and gives the claim back. Who
-// claims next, be it this supervisor, finds it there.
-func (w *worker) concede(found record.Witness, doubt int) {
-	err := w.last(sameGeneration, func(r record.Record) record.Record {
+// correct puts what Nova knows better into the record, and gives the claim back. The
+// supervisor that claims next, be it this one, finds it there.
+func (w *worker) correct(found record.Witness, unanswered bool) {
+	mine := w.mine()
+	mine.Claim.ReadBack, mine.Claim.Unanswered = true, unanswered
+	doubt := ownership.Reconcile(mine, ownership.Stored{}, &found, nil).Doubt
+	err := w.last(ownership.SameGeneration, func(r record.Record) record.Record {
 		return r.Corrected(found, doubt, w.s.Now())
 	})
 	if err != nil {
@@ -255,7 +257,7 @@ func (w *worker) writeProgress(ctx context.Context) {
 func (w *worker) settle() {
 	final := w.current()
 	for {
-		err := w.last(sameGeneration, func(r record.Record) record.Record {
+		err := w.last(ownership.SameGeneration, func(r record.Record) record.Record {
 			r.Total, r.Done, r.Failed, r.Skipped, r.Wait = final.Total, final.Done, final.Failed, final.Skipped, final.Wait
 			return r.Settled(w.s.Now())
 		})
@@ -279,7 +281,7 @@ func (w *worker) settle() {
 }
 
 // release gives the claim back.
-func (w *worker) release(which generation, doubtOver bool) {
+func (w *worker) release(which ownership.Generation, doubtOver bool) {
 	now := w.current()
 	err := w.last(which, func(r record.Record) record.Record {
 		r.Total, r.Done, r.Failed, r.Skipped = now.Total, now.Done, now.Failed, now.Skipped
@@ -292,27 +294,16 @@ func (w *worker) release(which generation, doubtOver bool) {
 	w.log.Info("released the claim")
 }
 
-// generation says of which generation of the record a worker's last word may be.
-type generation bool
-
-const (
-	sameGeneration generation = false
-	anyGeneration  generation = true
-)
-
 // last writes the worker's last word, if the record is still its own.
-func (w *worker) last(which generation, change func(record.Record) record.Record) error {
+func (w *worker) last(which ownership.Generation, change func(record.Record) record.Record) error {
 	if err := w.s.May(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
 	defer cancel()
-	w.mu.Lock()
-	mine := w.record.Witness()
-	w.mu.Unlock()
-	lost := false
+	mine, lost := w.mine(), false
 	_, _, err := cib.Modify(ctx, w.s.Records, w.host, func(r cib.Stored, found bool) (record.Record, bool) {
-		lost = !found || r.Err != nil || r.Owner != w.s.Owner || r.Witness().Later(mine) && which == sameGeneration
+		lost = !mine.MayWrite(asStored(r, found), which)
 		if lost {
 			return r.Record, false
 		}
