@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/control"
@@ -29,9 +28,7 @@ func (s *Supervisor) Handle(_ context.Context, request control.Request) control.
 }
 
 func (s *Supervisor) healthy() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if age := s.Now().Sub(s.beat); age > stuckAfter {
+	if age := s.Now().Sub(time.Unix(0, s.came.Load())); age > stuckAfter {
 		return fmt.Errorf("the supervisor is stuck: its loop came round %v ago", age.Round(time.Second))
 	}
 	return nil
@@ -40,18 +37,13 @@ func (s *Supervisor) healthy() error {
 // Status is the state of all hosts: what the records say, and for the hosts that
 // this supervisor carries what it knows better.
 func (s *Supervisor) Status() []control.Host {
-	s.mu.Lock()
-	records := slices.Clone(s.records)
-	workers := map[string]*worker{}
-	for host, w := range s.workers {
-		workers[host] = w
-	}
-	s.mu.Unlock()
 	hosts := []control.Host{}
-	for _, r := range records {
+	for _, r := range s.known.all() {
 		rec := r.Record
-		if w := workers[r.Host]; w != nil && r.Since.Equal(w.current().Since) {
-			rec = w.current()
+		if c := s.claims.of(r.Host); c != nil {
+			if current := c.current(); current.Since.Equal(r.Since) {
+				rec = current
+			}
 		}
 		hosts = append(hosts, HostStatus(rec, r.Err))
 	}

@@ -113,40 +113,38 @@ func (s *Supervisor) judgeNow(ctx context.Context) (string, error) {
 
 // passes asks the guard before a new evacuation begins, until Nova has answered. Where
 // the guard says no, the record is held and the claim given back.
-func (w *worker) passes() bool {
+func (e *evacuation) passes() bool {
 	pause := time.NewTicker(time.Second)
 	defer pause.Stop()
-	w.mu.Lock()
-	fenced := w.record.Since
-	w.mu.Unlock()
+	fenced := e.stored().Since
 	for {
-		if left := settleTime - w.s.Now().Sub(fenced); w.s.Guard.bounded() && left > 0 {
+		if left := settleTime - e.s.Now().Sub(fenced); e.s.Guard.bounded() && left > 0 {
 			select {
-			case <-w.ctx.Done():
+			case <-e.ctx.Done():
 			case <-time.After(left):
 			}
 		}
-		why, err := w.s.judgeNow(w.ctx)
+		why, err := e.s.judgeNow(e.ctx)
 		switch {
-		case w.ctx.Err() != nil:
+		case e.ctx.Err() != nil:
 			return true // what comes next notices, and says so
 		case err == nil && why == "":
 			return true
 		case err == nil:
-			why += heldHint(w.host)
-			err = w.last(ownership.SameGeneration, func(r record.Record) record.Record {
-				r = r.Held(record.HeldByGuard, why, w.s.Now())
+			why += heldHint(e.host)
+			err = e.update(ownership.SameGeneration, func(r record.Record) record.Record {
+				r = r.Held(record.HeldByGuard, why, e.s.Now())
 				r.Owner, r.Phase = "", record.Fenced
 				return r
 			})
 			if err == nil || errors.Is(err, errLost) {
-				w.log.Warnf("held; waiting for %s", why)
+				e.log.Warnf("held; waiting for %s", why)
 				return false
 			}
 		}
-		w.report(evacuate.Progress{Wait: err.Error()})
+		e.report(evacuate.Progress{Wait: err.Error()})
 		select {
-		case <-w.ctx.Done():
+		case <-e.ctx.Done():
 		case <-pause.C:
 		}
 	}
@@ -164,7 +162,7 @@ func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, servi
 			awake[service.Host] = true
 		}
 	}
-	why, err := s.judge(ctx, services, s.seen(), view, awake)
+	why, err := s.judge(ctx, services, s.known.all(), view, awake)
 	if err != nil {
 		return err
 	}
@@ -191,11 +189,4 @@ func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, servi
 		}
 	}
 	return nil
-}
-
-// seen are the records as they were read last.
-func (s *Supervisor) seen() []cib.Stored {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.records
 }

@@ -46,9 +46,9 @@ func (s *Supervisor) powerOn(ctx context.Context, r cib.Stored, host string, ser
 		return nil
 	}
 	look.tried[r.Host] = s.Now()
-	w, err := s.claim(ctx, r, r.Powering(s.Owner, s.Now()))
-	if w != nil {
-		go w.runPowerOn()
+	c, err := s.claim(ctx, r, r.Powering(s.Owner, s.Now()))
+	if c != nil {
+		go c.work(poweringOn{c}.run)
 	}
 	return err
 }
@@ -57,7 +57,7 @@ func (s *Supervisor) powerOn(ctx context.Context, r cib.Stored, host string, ser
 // message in its queue. It was sent elsewhere, or will be, and must have left its host
 // before nova-compute finds the message: else both rebuild it.
 func (s *Supervisor) queuedFor(ctx context.Context, host string, services []nova.Service) (string, error) {
-	for _, other := range s.seen() {
+	for _, other := range s.known.all() {
 		if other.Err != nil || !other.Unfinished() {
 			continue
 		}
@@ -93,35 +93,33 @@ func (s *Supervisor) queuedFor(ctx context.Context, host string, services []nova
 	return "", nil
 }
 
-// runPowerOn powers the worker's host on under its claim, and gives that back. Doing it twice
-// harms nothing: whoever finds the claim of a dead owner does it again.
-func (w *worker) runPowerOn() {
-	defer close(w.ended)
-	defer w.s.forget(w)
-	defer w.cancel(nil)
-	node := w.node()
-	err := w.s.May()
+// poweringOn powers a claimed host on, and gives the claim back. Doing it twice harms
+// nothing: the supervisor that finds the claim of a dead one does it again.
+type poweringOn struct{ *claim }
+
+func (p poweringOn) run() {
+	node := p.node()
+	err := p.s.May()
 	if err == nil {
-		w.log.Info("its instances have left: the host is powered on")
-		err = w.s.Power.On(w.ctx, node)
+		p.log.Info("its instances have left: the host is powered on")
+		err = p.s.Power.On(p.ctx, node)
 	}
 	wait := fmt.Sprintf("the cluster to connect to %s, which was powered on", node)
 	if err != nil {
-		w.log.Warnf("power the host on: %v", err)
+		p.log.Warnf("power the host on: %v", err)
 		wait = fmt.Sprintf("the host to be powered on, which failed: %v", err)
 	}
 	// The hook has noted that the host is on, where there is one in the level.
-	gone := err
-	if err := w.last(ownership.SameGeneration, func(r record.Record) record.Record {
-		if gone == nil {
-			r, _ = r.Seen(record.BackOn, w.s.Now())
+	if failed := p.update(ownership.SameGeneration, func(r record.Record) record.Record {
+		if err == nil {
+			r, _ = r.Seen(record.BackOn, p.s.Now())
 		}
-		if r.Owner, r.Updated = "", w.s.Now(); r.Skipped == 0 || gone != nil {
+		if r.Owner, r.Updated = "", p.s.Now(); r.Skipped == 0 || err != nil {
 			r.Wait = wait
 		}
 		return r
-	}); err != nil && !errors.Is(err, errLost) {
-		w.log.Warnf("release the claim: %v", err)
+	}); failed != nil && !errors.Is(failed, errLost) {
+		p.log.Warnf("release the claim: %v", failed)
 	}
 }
 

@@ -21,8 +21,6 @@ const (
 	// turnTime is how long a supervisor leaves to each of those before it what they could do
 	// as well: one alone may be cut off from Nova, and not know.
 	turnTime = 30 * time.Second
-	// upWait is how long a host that was forced up is given to be up in Nova's eyes.
-	upWait = 2 * time.Minute
 )
 
 // watch is what a supervisor remembers of the hosts that nobody carries.
@@ -119,11 +117,9 @@ func (s *Supervisor) watchHosts(ctx context.Context) {
 }
 
 func (s *Supervisor) lookAfter(ctx context.Context, w *watch) error {
-	s.mu.Lock()
-	records := slices.Clone(s.records)
-	s.mu.Unlock()
+	records := s.known.all()
 	if s.Only == nil {
-		if err := s.expel(ctx); err != nil {
+		if err := s.deleteReappeared(ctx); err != nil {
 			return err
 		}
 	}
@@ -196,7 +192,7 @@ func (s *Supervisor) turn(view cluster.View) int {
 
 // readmit has a host let in if nothing stands against it, and else says what does.
 func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.Service, look *watch, view cluster.View) error {
-	if s.working(r.Host) {
+	if s.claims.of(r.Host) != nil {
 		return nil
 	}
 	if s.judgeOwner(r, view).Action != ownership.TakeOver {
@@ -229,9 +225,9 @@ func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.
 	case wait == "" && !look.ours(r.Host, "", s.Now()):
 		return nil
 	case wait == "":
-		w, err := s.claim(ctx, r, r.Returned(s.Owner, s.Now()))
-		if w != nil {
-			go w.runReturn()
+		c, err := s.claim(ctx, r, r.Returned(s.Owner, s.Now()))
+		if c != nil {
+			go c.work(admission{c}.run)
 		}
 		return err
 	case awake && r.Phase == record.Returning && r.Wait == wait:
@@ -253,7 +249,7 @@ func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.
 // host is forced down everybody knows that: it is sent elsewhere. Once the host is let in,
 // nothing tells it from one that is being rebuilt there.
 func (s *Supervisor) sentTo(ctx context.Context, host string, services []nova.Service) (string, error) {
-	for _, other := range s.seen() {
+	for _, other := range s.known.all() {
 		if other.Err != nil || !other.Unfinished() {
 			continue
 		}
@@ -306,141 +302,4 @@ func (s *Supervisor) say(ctx context.Context, r cib.Stored, wait string, look *w
 	next := r.Record
 	next.Wait, next.Owner, next.Updated = wait, "", s.Now()
 	return s.change(ctx, r, next)
-}
-
-func (s *Supervisor) change(ctx context.Context, r cib.Stored, next record.Record) error {
-	if _, err := s.Records.Replace(ctx, r, next); err != nil && !errors.Is(err, cib.ErrConflict) {
-		return err
-	}
-	return nil
-}
-
-// runReturn lets the worker's host in, or says what became of that.
-func (w *worker) runReturn() {
-	defer close(w.ended)
-	defer w.s.forget(w)
-	defer w.cancel(nil)
-	w.conclude(w.letIn())
-}
-
-// conclude gives the claim back where the host was not let in, and says why.
-func (w *worker) conclude(err error) {
-	if err == nil {
-		return
-	}
-	if errors.Is(context.Cause(w.ctx), errLost) {
-		w.log.Warn("stopped: the record has another owner now")
-		return
-	}
-	w.log.Warnf("the host is not let in: %v", err)
-	wait := err.Error()
-	var refused *nova.Error
-	if errors.As(err, &refused) {
-		wait = refused.Message
-	}
-	if err := w.last(ownership.AnyGeneration, func(r record.Record) record.Record {
-		if r.Owner, r.Updated = "", w.s.Now(); !r.Unfinished() {
-			r.Wait = wait
-		}
-		return r
-	}); err != nil {
-		w.log.Warnf("release the claim: %v", err)
-	}
-}
-
-// letIn takes back what Nova was told of the host, and then its record. Each step is
-// made on what Nova says at that moment, so that it can begin anywhere.
-func (w *worker) letIn() error {
-	service, err := w.service()
-	if err != nil {
-		return err
-	}
-	if service.ForcedDown {
-		if err := w.forceUp(service); err != nil {
-			return err
-		}
-	}
-	if service, err = w.awaitService(upWait, "is not up", func(s nova.Service) bool { return s.Up }); err != nil {
-		return err
-	}
-	if !service.Enabled && service.Ours() {
-		if err := w.s.May(); err != nil {
-			return err
-		}
-		if err := w.s.Nova.Enable(context.WithoutCancel(w.ctx), service); err != nil {
-			return err
-		}
-		if _, err = w.awaitService(upWait, "is not enabled", func(s nova.Service) bool { return s.Enabled }); err != nil {
-			return err
-		}
-	}
-	if err := w.s.May(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
-	defer cancel()
-	w.mu.Lock()
-	mine := w.record
-	w.leaving = true
-	w.mu.Unlock()
-	if err := w.s.Records.Delete(ctx, mine); err != nil {
-		return err
-	}
-	if !service.Enabled && !service.Ours() {
-		w.log.Infof("the host is back; it stays disabled, as an operator has it (%q)", service.DisabledReason)
-	} else {
-		w.log.Info("the host is back, and enabled")
-	}
-	return nil
-}
-
-// forceUp does not return while its request can be alive in the API: one that came late
-// would undo what the host's next fencing tells Nova.
-func (w *worker) forceUp(service nova.Service) error {
-	if err := w.s.May(); err != nil {
-		return err
-	}
-	w.log.Info("the host is on again, its evacuation records are completed: telling Nova that it is up")
-	err := w.s.Nova.ForceUp(context.WithoutCancel(w.ctx), service)
-	if !errors.Is(err, nova.ErrUnknownOutcome) {
-		return err
-	}
-	timer := time.NewTimer(w.s.Policy.APITime)
-	defer timer.Stop()
-	<-timer.C
-	return err
-}
-
-func (w *worker) service() (nova.Service, error) {
-	services, err := w.s.Nova.Services(w.ctx)
-	if err != nil {
-		return nova.Service{}, err
-	}
-	return nova.FindService(services, w.host, w.s.Domain)
-}
-
-// awaitService waits for Nova to show the host's service as it should be.
-func (w *worker) awaitService(limit time.Duration, not string, is func(nova.Service) bool) (nova.Service, error) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for end := w.s.Now().Add(limit); ; {
-		service, err := w.service()
-		if err == nil && is(service) {
-			return service, nil
-		}
-		if err != nil && !errors.Is(err, nova.ErrNotSent) && !errors.Is(err, nova.ErrAnswered) && !errors.Is(err, nova.ErrUnknownOutcome) {
-			return service, err
-		}
-		if w.s.Now().After(end) {
-			if err == nil {
-				err = fmt.Errorf("its nova-compute %s %v after Nova was told so", not, limit)
-			}
-			return service, err
-		}
-		select {
-		case <-w.ctx.Done():
-			return service, context.Cause(w.ctx)
-		case <-tick.C:
-		}
-	}
 }

@@ -38,7 +38,7 @@ const (
 	refenceEvery = 30 * time.Second
 )
 
-// sighting is what a worker knows of its host's power besides what the record says.
+// sighting is what an evacuation knows of its host's power besides what the record says.
 type sighting struct {
 	looked bool        // the machine was asked
 	back   record.Back // the most that was seen in this generation
@@ -49,16 +49,16 @@ type sighting struct {
 }
 
 // source says what is known of the host's power. The engine asks before it sends anything.
-func (w *worker) source(beat nova.Beat) evacuate.Source {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (e *evacuation) source(beat nova.Beat) evacuate.Source {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if beat == nova.Alive {
-		w.seen.back = record.BackRunning
+		e.seen.back = record.BackRunning
 	}
-	back := w.record.Back
-	if w.seen.back.Beyond(back) {
-		back = w.seen.back
-	} else if w.record.Overruled() {
+	back := e.record.Back
+	if e.seen.back.Beyond(back) {
+		back = e.seen.back
+	} else if e.record.Overruled() {
 		return evacuate.SourceOff
 	}
 	switch {
@@ -66,91 +66,91 @@ func (w *worker) source(beat nova.Beat) evacuate.Source {
 		return evacuate.SourceRuns
 	case beat == nova.Moved:
 		return evacuate.SourceUnsure
-	case back == record.BackOn && w.seen.gate == cluster.GateHolds:
+	case back == record.BackOn && e.seen.gate == cluster.GateHolds:
 		return evacuate.SourceGated
-	case back == record.BackOn && w.s.Power != nil && (!w.seen.asked || w.seen.gate == cluster.GateHeard):
+	case back == record.BackOn && e.s.Power != nil && (!e.seen.asked || e.seen.gate == cluster.GateHeard):
 		return evacuate.SourceUnsure
 	case back == record.BackOn:
 		return evacuate.SourceOn
-	case w.s.Power != nil && !w.seen.looked:
+	case e.s.Power != nil && !e.seen.looked:
 		return evacuate.SourceUnsure
 	}
 	return evacuate.SourceOff
 }
 
-// watchSource looks at the host's machine until the worker ends, puts on record what it
+// watchSource looks at the host's machine until the evacuation ends, puts on record what it
 // sees, and has the host fenced again where that is called for. It closes looked when it
 // has looked once.
-func (w *worker) watchSource(ctx context.Context, looked chan<- struct{}) {
-	if w.s.Power != nil {
-		w.lookAtSource(ctx)
+func (e *evacuation) watchSource(ctx context.Context, looked chan<- struct{}) {
+	if e.s.Power != nil {
+		e.lookAtSource(ctx)
 	}
 	close(looked)
-	if w.s.Power == nil {
+	if e.s.Power == nil {
 		return
 	}
 	tick := time.NewTicker(sourceEvery)
 	defer tick.Stop()
 	var tried time.Time
 	for {
-		if w.mayRefence() && w.s.Now().Sub(tried) >= refenceEvery {
-			tried = w.s.Now()
-			w.refence(ctx)
+		if e.mayRefence() && e.s.Now().Sub(tried) >= refenceEvery {
+			tried = e.s.Now()
+			e.refence(ctx)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			w.lookAtSource(ctx)
+			e.lookAtSource(ctx)
 		}
 	}
 }
 
 // lookAtSource asks the machine, the gate and the cluster once.
-func (w *worker) lookAtSource(ctx context.Context) {
-	w.mu.Lock()
-	node, known := w.record.NodeName(), w.record.Back
-	w.mu.Unlock()
-	answer, err := w.s.Power.Answer(ctx, node)
+func (e *evacuation) lookAtSource(ctx context.Context) {
+	e.mu.Lock()
+	node, known := e.record.NodeName(), e.record.Back
+	e.mu.Unlock()
+	answer, err := e.s.Power.Answer(ctx, node)
 	if err != nil || ctx.Err() != nil {
 		return // the cluster is away: nothing is sent either
 	}
 	// Of a remote node that is off the cluster says that it is online while it tries to
 	// connect. A full member that is online is on.
-	member, is := w.s.node(node)
+	member, is := e.s.permit.node(node)
 	on := answer != cluster.NoAnswer || is && !member.Remote && member.Online
 	gate, asks := cluster.NoGate, on || known != record.NotBack
 	if asks {
-		if gate, err = w.s.Power.Gate(ctx, node); err != nil {
+		if gate, err = e.s.Power.Gate(ctx, node); err != nil {
 			return
 		}
 	}
-	w.mu.Lock()
-	w.seen.looked, w.seen.gate, w.seen.asked = true, gate, asks
-	if on && w.seen.back == record.NotBack {
-		w.seen.back = record.BackOn
+	e.mu.Lock()
+	e.seen.looked, e.seen.gate, e.seen.asked = true, gate, asks
+	if on && e.seen.back == record.NotBack {
+		e.seen.back = record.BackOn
 	}
-	seen, known := w.seen.back, w.record.Back
-	w.mu.Unlock()
+	seen, known := e.seen.back, e.record.Back
+	e.mu.Unlock()
 	if !seen.Beyond(known) {
 		return
 	}
-	w.say("the host is on again before its instances have left (%s)", map[record.Back]string{record.BackOn: "its machine answers", record.BackRunning: "its nova-compute runs"}[seen])
-	err = w.last(ownership.SameGeneration, func(r record.Record) record.Record {
-		r, _ = r.Seen(seen, w.s.Now())
+	e.warnOnce("the host is on again before its instances have left (%s)", map[record.Back]string{record.BackOn: "its machine answers", record.BackRunning: "its nova-compute runs"}[seen])
+	err = e.update(ownership.SameGeneration, func(r record.Record) record.Record {
+		r, _ = r.Seen(seen, e.s.Now())
 		return r
 	})
 	if err != nil {
-		w.log.Debugf("note that the host is on again: %v", err) // the next look does
+		e.log.Debugf("note that the host is on again: %v", err) // the next look does
 	}
 }
 
-// say warns of what is seen at every look once.
-func (w *worker) say(format string, args ...any) {
+// warnOnce warns once of what is seen at every look.
+func (e *evacuation) warnOnce(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if w.said != text {
-		w.said = text
-		w.log.Warn(text)
+	if e.warned != text {
+		e.warned = text
+		e.log.Warn(text)
 	}
 }
 
@@ -159,53 +159,47 @@ func (w *worker) say(format string, args ...any) {
 // no guest that runs well. So it is done right after the fencing, when the host cannot have
 // booted yet, and later only where others have been sent already; and never to a host
 // that came back while its evacuation was held.
-func (w *worker) mayRefence() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, may := w.record.Refencing(record.BackOn, w.s.Now())
-	decided := w.record.Refenced == w.record.Gen
-	if !w.seen.asked || w.seen.gate != cluster.NoGate {
+func (e *evacuation) mayRefence() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, may := e.record.Refencing(record.BackOn, e.s.Now())
+	decided := e.record.Refenced == e.record.Gen
+	if !e.seen.asked || e.seen.gate != cluster.NoGate {
 		return false
 	}
-	booting := w.progress.Source == evacuate.SourceOn && w.s.Now().Sub(w.record.Since) < bootLeast
-	return may && w.s.Refence && w.progress.Held > 0 && w.progress.Source.On() && (decided || !w.held && (booting || w.progress.Begun))
+	booting := e.progress.Source == evacuate.SourceOn && e.s.Now().Sub(e.record.Since) < bootLeast
+	return may && e.s.Refence && e.progress.Held > 0 && e.progress.Source.On() && (decided || !e.wasHeld && (booting || e.progress.Begun))
 }
 
 // refence has the host fenced again. That it is to be done is on record first, so that it
 // is done once whoever dies meanwhile; one that fails may be tried again. The hook makes
 // a new generation of it.
-func (w *worker) refence(ctx context.Context) {
+func (e *evacuation) refence(ctx context.Context) {
 	decided := false
-	err := w.last(ownership.SameGeneration, func(r record.Record) record.Record {
-		w.mu.Lock()
-		seen := w.seen.back
-		w.mu.Unlock()
-		next, may := r.Refencing(seen, w.s.Now())
+	err := e.update(ownership.SameGeneration, func(r record.Record) record.Record {
+		e.mu.Lock()
+		seen := e.seen.back
+		e.mu.Unlock()
+		next, may := r.Refencing(seen, e.s.Now())
 		decided = may
 		return next
 	})
 	if err == nil && decided {
-		w.log.Warn("the host is on, and its instances have not left: it is fenced again")
-		err = w.s.Power.Off(context.WithoutCancel(ctx), w.node())
+		e.log.Warn("the host is on, and its instances have not left: it is fenced again")
+		err = e.s.Power.Off(context.WithoutCancel(ctx), e.node())
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.seen.trouble = ""
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen.trouble = ""
 	if err != nil {
-		w.seen.trouble = fmt.Sprintf("fencing it again failed: %v", err)
+		e.seen.trouble = fmt.Sprintf("fencing it again failed: %v", err)
 	}
-}
-
-func (w *worker) node() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.record.NodeName()
 }
 
 // back names the hosts, by Nova's names, that were fenced and are on again.
 func (s *Supervisor) back(services []nova.Service) map[string]bool {
 	on := map[string]bool{}
-	for _, r := range s.seen() {
+	for _, r := range s.known.all() {
 		if r.Err != nil || r.Back == record.NotBack {
 			continue
 		}
@@ -214,12 +208,4 @@ func (s *Supervisor) back(services []nova.Service) map[string]bool {
 		}
 	}
 	return on
-}
-
-// node is what the cluster last said of one of its nodes.
-func (s *Supervisor) node(name string) (cluster.Node, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n, known := s.view.Nodes[name]
-	return n, known
 }

@@ -4,11 +4,10 @@
 package supervisor
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -17,7 +16,6 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
-	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -89,29 +87,25 @@ const (
 type Supervisor struct {
 	Options
 
-	mu      sync.Mutex
-	workers map[string]*worker
-	records []cib.Stored
-	view    cluster.View // as it was last seen to let this node act
-	// permitted is when the cluster was last seen to let this node act, refusal why
-	// it does not.
-	permitted time.Time
-	refusal   string
-	// beat is when the loop last came round: what monitor asks for.
-	beat time.Time
-
-	said map[string]owner
-	// gone are the records of hosts that were let in, as they were then: the CIB may go
-	// back in time and show one again, of a host that is alive.
-	gone  map[string]record.Witness
-	again []cib.Stored // those that are shown again
-	quit  chan struct{}
+	permit   permit
+	known    knownRecords
+	claims   claims
+	takeover takeover
+	// came is when the loop last came round, in nanoseconds since 1970. Monitor asks for it.
+	came atomic.Int64
+	quit chan struct{}
 }
 
 // New makes a supervisor.
 func New(o Options) *Supervisor {
-	return &Supervisor{Options: o, workers: map[string]*worker{}, beat: o.Now(),
-		refusal: "it has not seen the cluster yet", said: map[string]owner{}, gone: map[string]record.Witness{}, quit: make(chan struct{})}
+	s := &Supervisor{Options: o, quit: make(chan struct{}),
+		permit: permit{now: o.Now, log: o.Log, refusal: errNotSeenYet},
+		known:  knownRecords{letIn: map[string]record.Witness{}},
+		claims: claims{byHost: map[string]*claim{}},
+	}
+	s.takeover = takeover{s: s, noted: map[string]owner{}}
+	s.came.Store(o.Now().UnixNano())
+	return s
 }
 
 // Run watches and works until ctx ends; then it stops its evacuations, releases
@@ -140,309 +134,80 @@ func (s *Supervisor) Run(ctx context.Context) error {
 
 // May answers whether this node may act on the cloud now. It is asked before
 // every request that changes something, and before every write.
-func (s *Supervisor) May() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.refusal != "" {
-		return errors.New("this node must not act: " + s.refusal)
-	}
-	if age := s.Now().Sub(s.permitted); age > permitLife {
-		return fmt.Errorf("this node must not act: the cluster has not answered for %v", age.Round(time.Second))
-	}
-	return nil
-}
+func (s *Supervisor) May() error { return s.permit.check() }
 
 // round looks once at the cluster and the records. The cluster comes first: what
 // the records said before the quorum was seen may be out of date.
 func (s *Supervisor) round(ctx context.Context) time.Duration {
-	defer func() {
-		s.mu.Lock()
-		s.beat = s.Now()
-		s.mu.Unlock()
-	}()
+	defer func() { s.came.Store(s.Now().UnixNano()) }()
 	busy := s.busy()
 	var view cluster.View
 	var err error
 	if busy {
 		if view, err = s.Members.View(ctx); err != nil {
-			return s.refuse(ctx, err.Error())
+			return s.refuse(ctx, err)
 		}
 	}
 	records, err := s.Records.Query(ctx)
 	if err != nil {
-		return s.refuse(ctx, err.Error())
+		return s.refuse(ctx, err)
 	}
-	records = s.remember(records)
-	unfinished := false
-	for _, r := range records {
-		unfinished = unfinished || s.ours(r)
-	}
-	if !unfinished && !busy {
+	records = s.known.take(records)
+	if !busy && !slices.ContainsFunc(records, s.carries) {
 		return idleTick
 	}
 	if !busy {
 		if view, err = s.Members.View(ctx); err != nil {
-			return s.refuse(ctx, err.Error())
+			return s.refuse(ctx, err)
 		}
 	}
 	if !view.Quorum {
-		return s.refuse(ctx, "its partition has no quorum")
+		return s.refuse(ctx, errNoQuorum)
 	}
-	s.permit(view)
-	s.follow(records)
+	s.permit.grant(view)
+	for _, c := range s.claims.all() {
+		c.follow(cib.Find(records, c.host))
+	}
 	for _, r := range records {
-		if s.ours(r) {
-			s.consider(ctx, r, view)
+		if s.carries(r) {
+			s.takeover.consider(ctx, r, view)
 		}
 	}
 	return busyTick
 }
 
-// remember takes in what the records are now, and which of them are gone because their
-// hosts were let in. One that is there again after that is not returned: see expel.
-func (s *Supervisor) remember(records []cib.Stored) []cib.Stored {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.records {
-		if _, found := cib.Find(records, r.Host); !found && r.Err == nil && !r.Unfinished() {
-			s.gone[r.Host] = r.Witness()
-		}
-	}
-	s.again, s.records = nil, nil
-	for _, r := range records {
-		if let, known := s.gone[r.Host]; known && r.Err == nil && !r.Witness().Later(let) {
-			s.again = append(s.again, r)
-			continue
-		}
-		s.records = append(s.records, r)
-	}
-	return s.records
-}
-
-// expel deletes the records that are there again although their hosts were let in: the
-// CIB went back in time. Where Nova still says that the host is fenced, it was not let in.
-func (s *Supervisor) expel(ctx context.Context) error {
-	s.mu.Lock()
-	again := s.again
-	s.mu.Unlock()
-	if len(again) == 0 {
-		return nil
-	}
-	services, err := s.Nova.Services(ctx)
-	if err != nil {
-		return err
-	}
-	for _, r := range again {
-		service, err := nova.FindService(services, r.Host, s.Domain)
-		if err == nil && service.ForcedDown {
-			s.mu.Lock()
-			delete(s.gone, r.Host)
-			s.mu.Unlock()
-			continue
-		}
-		s.Log.WithField("host", r.Host).Warn("its record is there again although it was let in: deleted")
-		if err := s.Records.Delete(ctx, r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
+// busy answers whether there was something to evacuate when the records were last read.
 func (s *Supervisor) busy() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.workers) > 0 {
-		return true
-	}
-	for _, r := range s.records {
-		if s.ours(r) {
-			return true
-		}
-	}
-	return false
+	return s.claims.count() > 0 || slices.ContainsFunc(s.known.all(), s.carries)
 }
 
-// ours says whether a record is one that this supervisor would work on.
-func (s *Supervisor) ours(r cib.Stored) bool {
+// carries answers whether a record is one that this supervisor would carry.
+func (s *Supervisor) carries(r cib.Stored) bool {
 	return r.Err == nil && r.Unfinished() && (s.Only == nil || s.Only(r.Host))
 }
 
-func (s *Supervisor) permit(view cluster.View) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.refusal != "" {
-		s.Log.Info("the cluster lets this node act")
+// refuse takes in why this node must not act, and gives the pause until the next look. What
+// fails because the supervisor is stopping says nothing.
+func (s *Supervisor) refuse(ctx context.Context, why error) time.Duration {
+	if ctx.Err() == nil {
+		s.permit.refuse(why)
 	}
-	s.permitted, s.refusal, s.view = s.Now(), "", view
-}
-
-func (s *Supervisor) refuse(ctx context.Context, why string) time.Duration {
-	if ctx.Err() != nil {
-		return busyTick
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.refusal != why {
-		s.Log.Warnf("this node must not act: %s", why)
-	}
-	s.refusal = why
 	return busyTick
 }
 
-// follow tells the running evacuations what has become of their records.
-func (s *Supervisor) follow(records []cib.Stored) {
-	s.mu.Lock()
-	workers := make([]*worker, 0, len(s.workers))
-	for _, w := range s.workers {
-		workers = append(workers, w)
-	}
-	s.mu.Unlock()
-	for _, w := range workers {
-		r, found := cib.Find(records, w.host)
-		w.follow(r, found)
-	}
-}
-
-// consider claims a record whose owner is dead or which has none.
-func (s *Supervisor) consider(ctx context.Context, r cib.Stored, view cluster.View) {
-	if s.working(r.Host) {
-		return
-	}
-	verdict := s.judgeOwner(r, view)
-	if verdict.Action != ownership.TakeOver {
-		s.note(ctx, r, verdict)
-		return
-	}
-	w, err := s.claim(ctx, r, r.Claimed(s.Owner, verdict.Doubt, s.Now()))
-	switch {
-	case err != nil:
-		s.Log.WithField("host", r.Host).Warn(err)
-		return
-	case w == nil:
-		return // the next round shows who was quicker
-	}
-	s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, verdict.Explain(r.Owner), cmp.Or(r.Owner, "none"))
-	// An owner may have died before the guard had judged, and before it had looked at Nova.
-	w.fresh = (r.Phase == record.Fenced || r.Total == 0) && r.Hold != record.Resumed
-	// The evacuation ends when the worker is told to, not with ctx: it has answers
-	// to wait for and a claim to release.
-	go w.run()
-}
-
-func (s *Supervisor) working(host string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.workers[host] != nil
-}
-
-// claim writes next, which has our name on it, in the place of r, and gives the worker
-// that is to carry it: nil where somebody else was quicker, or the quorum is lost.
-func (s *Supervisor) claim(ctx context.Context, r cib.Stored, next record.Record) (*worker, error) {
-	claimed, err := s.Records.Replace(ctx, r, next)
-	if errors.Is(err, cib.ErrConflict) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	// A write that the cluster was about to carry out when it fell apart is carried out
-	// in each part. Only who has quorum afterwards has the claim.
-	if after, err := s.Members.View(ctx); err != nil || !after.Quorum {
-		s.refuse(ctx, "quorum was lost while it claimed a host")
-		return nil, nil
-	} else {
-		s.permit(after)
-	}
-	w := newWorker(s, claimed, r.Claim)
-	s.mu.Lock()
-	s.workers[r.Host] = w
-	s.mu.Unlock()
-	return w, nil
-}
-
-// mine is this supervisor as package ownership sees it.
-func (s *Supervisor) mine() ownership.Mine {
-	return ownership.Mine{Owner: s.Owner, Unseen: evacuate.InDoubt(s.Policy, 0)}
-}
-
-// asStored is a record, or that there is none, as package ownership sees it.
-func asStored(r cib.Stored, found bool) ownership.Stored {
-	switch {
-	case !found:
-		return ownership.Stored{State: ownership.Absent}
-	case r.Err != nil:
-		return ownership.Stored{State: ownership.Malformed}
-	}
-	return ownership.Stored{State: ownership.Present, Record: r.Record}
-}
-
-// judgeOwner answers whether a record may be claimed on which this supervisor has no claim.
-func (s *Supervisor) judgeOwner(r cib.Stored, view cluster.View) ownership.Verdict {
-	mine := s.mine()
-	if _, shell := record.OwnerNode(r.Owner); shell && s.ShellGone != nil {
-		mine.ShellGone = s.ShellGone()
-	}
-	return ownership.Reconcile(mine, asStored(r, true), nil, &view)
-}
-
-// owner is what was said of the owner of a record.
-type owner struct {
-	name  string
-	state cluster.OwnerState
-}
-
-// note says, once, why a record whose owner is in doubt is not taken over: in the
-// log, and in the record for whoever looks there.
-func (s *Supervisor) note(ctx context.Context, r cib.Stored, verdict ownership.Verdict) {
-	if verdict.Reason != ownership.OwnerState {
-		return
-	}
-	if verdict.Owner.Runs() {
-		delete(s.said, r.Host)
-		return
-	}
-	now := owner{r.Owner, verdict.Owner}
-	if said, before := s.said[r.Host]; before && said == now {
-		return
-	}
-	s.said[r.Host] = now
-	why := verdict.Explain(r.Owner)
-	s.Log.WithField("host", r.Host).Warnf("not taken over: %s", why)
-	next := r.Record
-	next.Wait, next.Updated = why, s.Now()
-	if _, err := s.Records.Replace(ctx, r, next); err != nil && !errors.Is(err, cib.ErrConflict) {
-		s.Log.WithField("host", r.Host).Warn(err)
-	}
-}
-
-// stop ends all evacuations, all at once, and waits for them.
+// stop ends all work, all at once, and waits for it.
 func (s *Supervisor) stop() {
 	close(s.quit)
-	s.mu.Lock()
-	workers := make([]*worker, 0, len(s.workers))
-	for _, w := range s.workers {
-		workers = append(workers, w)
+	held := s.claims.all()
+	for _, c := range held {
+		c.cancel(errStopping)
 	}
-	s.mu.Unlock()
-	for _, w := range workers {
-		w.cancel(errStopping)
-	}
-	for _, w := range workers {
-		<-w.ended
+	for _, c := range held {
+		<-c.ended
 	}
 }
 
 // novaPoll is how long an evacuation waits between two looks at Nova.
 func (s *Supervisor) novaPoll() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return max(pollMin, time.Duration(len(s.workers))*pollShare)
-}
-
-func (s *Supervisor) forget(w *worker) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.workers[w.host] == w {
-		delete(s.workers, w.host)
-	}
+	return max(pollMin, time.Duration(s.claims.count())*pollShare)
 }
