@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -99,8 +100,8 @@ func (e *evacuation) end(err, cause error, doubtOver bool) {
 func (e *evacuation) report(p evacuate.Progress) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if p.Held > 0 && e.seen.trouble != "" {
-		p.Wait += "; " + e.seen.trouble
+	if p.Held > 0 && e.seen.trouble != nil {
+		p.Wait += fmt.Sprintf("; fencing it again failed: %v", e.seen.trouble)
 	}
 	e.progress, e.reported = p, true
 	return e.record.Failed

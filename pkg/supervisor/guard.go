@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -29,86 +28,101 @@ type Guard struct {
 // once Pacemaker notices one up to the interval of a monitor before the other.
 const settleTime = 3 * time.Second
 
-func (g Guard) bounded() bool { return g.Share > 0 && g.Share < 100 || g.Hosts > 0 }
+func (g Guard) sharesBounded() bool { return g.Share > 0 && g.Share < 100 }
 
-// storm says why no new evacuation may begin, and nothing where one may. Hosts that an
-// operator has disabled do not count. Down is who does not answer Nova, who was fenced and
-// is not back, and who is not online in the cluster: when many hosts die at once the
-// cluster knows it long before Nova does. awake are the hosts whose nova-compute was seen
-// alive although Nova was told that they are down.
-func (g Guard) storm(services []nova.Service, records []cib.Stored, view cluster.View, awake map[string]bool, domain string) string {
-	if view.Maintenance {
-		return "the cluster to leave its maintenance mode"
+func (g Guard) bounded() bool { return g.sharesBounded() || g.Hosts > 0 }
+
+// storm is the obstacle that so many of all compute hosts are down.
+func (g Guard) storm(down, all int) obstacle {
+	switch {
+	case g.sharesBounded() && down*100 > g.Share*all:
+		return tooLargeShare{down, all, g.Share}
+	case g.Hosts > 0 && down > g.Hosts:
+		return tooManyDown{down, all, g.Hosts}
 	}
-	// A remote node that is off is shown as online while the cluster tries to connect to it.
+	return nil
+}
+
+// census says of compute hosts, by Nova's names, which are on and which are down.
+type census struct{ on, down map[string]bool }
+
+// takeCensus counts who was fenced and is not back, and who is not online in the cluster:
+// when many hosts die at once the cluster knows it long before Nova does. awake are the
+// hosts whose nova-compute was seen alive although Nova was told that they are down.
+func takeCensus(services []nova.Service, records []cib.Stored, view cluster.View, awake map[string]bool, domain string) census {
+	c := census{on: map[string]bool{}, down: map[string]bool{}}
+	maps.Copy(c.on, awake)
+	off := keptOff(records, view)
+	for name, n := range view.Nodes {
+		if s, err := nova.FindService(services, name, domain); err == nil { // a compute host
+			c.on[s.Host] = n.Online && !n.Unclean && !off[name]
+			c.down[s.Host] = !c.on[s.Host]
+		}
+	}
+	for _, r := range records {
+		if s, err := nova.FindService(services, r.Host, domain); err == nil && r.Err == nil && r.Unfinished() {
+			c.down[s.Host] = !c.on[s.Host]
+		}
+	}
+	return c
+}
+
+// keptOff names the remote nodes that are off as far as the records know. Such a node is
+// shown as online while the cluster tries to connect to it.
+func keptOff(records []cib.Stored, view cluster.View) map[string]bool {
 	off := map[string]bool{}
 	for _, r := range records {
 		off[r.NodeName()] = r.Err == nil && r.Back == record.NotBack && view.Nodes[r.NodeName()].Remote
 	}
-	down, on := map[string]bool{}, maps.Clone(awake)
-	if on == nil {
-		on = map[string]bool{}
-	}
-	for name, n := range view.Nodes {
-		s, err := nova.FindService(services, name, domain)
-		if err != nil {
-			continue // no compute host
-		}
-		on[s.Host] = n.Online && !n.Unclean && !off[name]
-		down[s.Host] = !on[s.Host]
-	}
-	for _, r := range records {
-		if s, err := nova.FindService(services, r.Host, domain); err == nil && r.Err == nil && r.Unfinished() {
-			down[s.Host] = !on[s.Host]
-		}
-	}
-	n, all := 0, 0
+	return off
+}
+
+// count counts the compute hosts, and those that are down or do not answer Nova. Hosts that
+// an operator has disabled do not count.
+func (c census) count(services []nova.Service) (down, all int) {
 	for _, s := range services {
 		if !s.Enabled && !s.Ours() {
 			continue
 		}
 		all++
-		silent := !s.Up && !s.Partial && !(s.ForcedDown && s.Ours() && on[s.Host])
-		if down[s.Host] || silent {
-			n++
+		silent := !s.Up && !s.Partial && !(s.ForcedDown && s.Ours() && c.on[s.Host])
+		if c.down[s.Host] || silent {
+			down++
 		}
 	}
-	switch {
-	case g.Share > 0 && g.Share < 100 && n*100 > g.Share*all:
-		return fmt.Sprintf("hosts to come back: %d of %d compute hosts are down, more than storm_share=%d%% of them", n, all, g.Share)
-	case g.Hosts > 0 && n > g.Hosts:
-		return fmt.Sprintf("hosts to come back: %d of %d compute hosts are down, more than storm_hosts=%d", n, all, g.Hosts)
-	}
-	return ""
+	return down, all
 }
 
-// judge says why no new evacuation may begin, and nothing where one may. awake is for storm.
-func (s *Supervisor) judge(ctx context.Context, services []nova.Service, records []cib.Stored, view cluster.View, awake map[string]bool) (string, error) {
-	if why := s.Guard.storm(services, records, view, awake, s.Domain); why != "" {
-		return why, nil
+// mayBegin gives what stands in the way of a new evacuation. awake is for takeCensus.
+func (s *Supervisor) mayBegin(ctx context.Context, services []nova.Service, records []cib.Stored, view cluster.View, awake map[string]bool) (obstacle, error) {
+	if view.Maintenance {
+		return inMaintenance{}, nil
+	}
+	if storm := s.Guard.storm(takeCensus(services, records, view, awake, s.Domain).count(services)); storm != nil {
+		return storm, nil
 	}
 	missing, err := s.Nova.Missing(ctx)
 	if err != nil || len(missing) == 0 {
-		return "", err
+		return nil, err
 	}
-	return fmt.Sprintf("a live %s in Nova", strings.Join(missing, " and ")), nil
+	return serviceMissing{strings.Join(missing, " and ")}, nil
 }
 
-// judgeNow asks for all that the guard looks at.
-func (s *Supervisor) judgeNow(ctx context.Context) (string, error) {
+// mayBeginNow is mayBegin with all that the guard looks at as it is now.
+func (s *Supervisor) mayBeginNow(ctx context.Context) (obstacle, error) {
 	services, err := s.Nova.Services(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	view, err := s.Members.View(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	records, err := s.Records.Query(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return s.judge(ctx, services, records, view, nil)
+	return s.mayBegin(ctx, services, records, view, nil)
 }
 
 // passes asks the guard before a new evacuation begins, until Nova has answered. Where
@@ -124,21 +138,14 @@ func (e *evacuation) passes() bool {
 			case <-time.After(left):
 			}
 		}
-		why, err := e.s.judgeNow(e.ctx)
+		obstacle, err := e.s.mayBeginNow(e.ctx)
 		switch {
 		case e.ctx.Err() != nil:
 			return true // what comes next notices, and says so
-		case err == nil && why == "":
+		case err == nil && obstacle == nil:
 			return true
 		case err == nil:
-			why += heldHint(e.host)
-			err = e.update(ownership.SameGeneration, func(r record.Record) record.Record {
-				r = r.Held(record.HeldByGuard, why, e.s.Now())
-				r.Owner, r.Phase = "", record.Fenced
-				return r
-			})
-			if err == nil || errors.Is(err, errLost) {
-				e.log.Warnf("held; waiting for %s", why)
+			if err = e.hold(obstacle); err == nil || errors.Is(err, errLost) {
 				return false
 			}
 		}
@@ -150,43 +157,72 @@ func (e *evacuation) passes() bool {
 	}
 }
 
-func heldHint(host string) string {
-	return "; 'nova-evac resume " + host + "' has it evacuated all the same"
+// hold has the guard hold the record, and gives the claim back.
+func (e *evacuation) hold(because obstacle) error {
+	why := because.String() + heldHint(e.host)
+	err := e.update(ownership.SameGeneration, func(r record.Record) record.Record {
+		r = r.Held(record.HeldByGuard, why, e.s.Now())
+		r.Owner, r.Phase = "", record.Fenced
+		return r
+	})
+	if err == nil || errors.Is(err, errLost) {
+		e.log.Warnf("held; waiting for %s", why)
+	}
+	return err
 }
 
-// judgeAgain lets the records go on that the guard holds, once it has passed.
-func (s *Supervisor) judgeAgain(ctx context.Context, records []cib.Stored, services []nova.Service, look *watch, view cluster.View) error {
-	awake := map[string]bool{}
-	for _, r := range records {
-		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil && look.beats.Feel(service, r.Since, s.Now()) == nova.Alive {
-			awake[service.Host] = true
-		}
-	}
-	why, err := s.judge(ctx, services, s.known.all(), view, awake)
+// released is the task of letting a record go on that the guard held.
+type released struct{}
+
+// guardAgain lets the records go on that the guard holds, once it has passed.
+func (w *watch) guardAgain(ctx context.Context, records []cib.Stored, now look) error {
+	obstacle, err := w.s.mayBegin(ctx, now.services, w.s.known.all(), now.view, w.awake(records, now.services))
 	if err != nil {
 		return err
+	}
+	var task any = released{}
+	if obstacle != nil {
+		task = obstacle
 	}
 	for _, r := range records {
 		if !r.Unfinished() {
 			continue
 		}
-		next := r.Held(record.HeldByGuard, why+heldHint(r.Host), s.Now())
-		switch {
-		case why == "" && r.Back != record.NotBack:
-			// Its instances may run there: what is done about it is an operator's to say.
-			next = r.Held(record.HeldBySource, "a supervisor to claim it", s.Now())
-		case why == "":
-			next = r.Held("", "a supervisor to claim it", s.Now())
-		}
-		if next.Wait == r.Wait || !look.ours(r.Host, next.Wait, s.Now()) {
+		next, changed := guarded(r.Record, obstacle, w.s.Now())
+		if !changed || !w.turns.mine(r.Host, task, w.s.Now()) {
 			continue
 		}
-		if why == "" {
-			s.Log.WithField("host", r.Host).Info("no longer held")
+		if obstacle == nil {
+			w.s.Log.WithField("host", r.Host).Info("no longer held")
 		}
-		if err := s.change(ctx, r, next); err != nil {
+		if err := w.s.change(ctx, r, next); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// guarded is the record of a host that the guard holds as it has to be now. It returns
+// false where that is how it stands.
+func guarded(r record.Record, because obstacle, now time.Time) (record.Record, bool) {
+	hold, wait := record.Hold(""), "a supervisor to claim it"
+	switch {
+	case because != nil:
+		hold, wait = record.HeldByGuard, because.String()+heldHint(r.Host)
+	case r.Back != record.NotBack:
+		// Its instances may run there: what is done about it is an operator's to say.
+		hold = record.HeldBySource
+	}
+	return r.Held(hold, wait, now), hold != r.Hold || wait != r.Wait
+}
+
+// awake names the hosts of records, by Nova's names, whose nova-compute is alive.
+func (w *watch) awake(records []cib.Stored, services []nova.Service) map[string]bool {
+	awake := map[string]bool{}
+	for _, r := range records {
+		if service, err := nova.FindService(services, r.Host, w.s.Domain); err == nil && w.beats.Feel(service, r.Since, w.s.Now()) == nova.Alive {
+			awake[service.Host] = true
+		}
+	}
+	return awake
 }

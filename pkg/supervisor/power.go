@@ -6,13 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/nova-evac/nova-evac/pkg/cib"
-	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -21,76 +17,77 @@ import (
 // powerEvery is the pause between two tries to power a host on.
 const powerEvery = 30 * time.Second
 
+// poweredOn is the task of powering a host on.
+type poweredOn struct{}
+
 // powerOn has a host powered on that was kept off until its instances had left.
-// A host to which an evacuation was sent before it died stays off until that has come to an
-// end elsewhere: its nova-compute would take the message up, whatever has become of it.
-func (s *Supervisor) powerOn(ctx context.Context, r cib.Stored, host string, services []nova.Service, look *watch, view cluster.View) error {
-	wait := ""
+func (w *watch) powerOn(ctx context.Context, r cib.Stored, host string, now look) error {
+	o, err := w.mayPowerOn(ctx, r, host, now)
 	switch {
-	case s.KeepOff:
-		wait = fmt.Sprintf("an operator to power %s on: power_on=never", r.NodeName())
-	case view.Maintenance:
-		wait = "the cluster to leave its maintenance mode, for the host to be powered on"
-	default:
-		var err error
-		if wait, err = s.queuedFor(ctx, host, services); err != nil {
-			return err
-		}
-	}
-	switch {
-	case wait != "" && r.Skipped > 0:
+	case err != nil:
+		return err
+	case o != nil && r.Skipped > 0:
 		return nil // what was left, and why, is worth more than that
-	case wait != "":
-		return s.say(ctx, r, wait, look)
-	case s.Now().Sub(look.tried[r.Host]) < powerEvery || !look.ours(r.Host, "power", s.Now()):
+	case o != nil:
+		return w.say(ctx, r, o)
+	case w.s.Now().Sub(w.tried[r.Host]) < powerEvery || !w.turns.mine(r.Host, poweredOn{}, w.s.Now()):
 		return nil
 	}
-	look.tried[r.Host] = s.Now()
-	c, err := s.claim(ctx, r, r.Powering(s.Owner, s.Now()))
+	w.tried[r.Host] = w.s.Now()
+	c, err := w.s.claim(ctx, r, r.Powering(w.s.Owner, w.s.Now()))
 	if c != nil {
 		go c.work(poweringOn{c}.run)
 	}
 	return err
 }
 
+// mayPowerOn gives what stands in the way of powering an evacuated host on.
+// A host to which an evacuation was sent before it died stays off until that has come to an
+// end elsewhere: its nova-compute would take the message up, whatever has become of it.
+func (w *watch) mayPowerOn(ctx context.Context, r cib.Stored, host string, now look) (obstacle, error) {
+	switch {
+	case w.s.KeepOff:
+		return powerOnByHand{r.NodeName()}, nil
+	case now.view.Maintenance:
+		return powerInMaintenance{}, nil
+	}
+	return w.s.queuedFor(ctx, host, now.services)
+}
+
 // queuedFor names an instance of another host whose evacuation may wait for a host as a
 // message in its queue. It was sent elsewhere, or will be, and must have left its host
 // before nova-compute finds the message: else both rebuild it.
-func (s *Supervisor) queuedFor(ctx context.Context, host string, services []nova.Service) (string, error) {
-	for _, other := range s.known.all() {
-		if other.Err != nil || !other.Unfinished() {
-			continue
-		}
-		from, err := nova.FindService(services, other.Host, s.Domain)
+func (s *Supervisor) queuedFor(ctx context.Context, host string, services []nova.Service) (obstacle, error) {
+	for _, from := range s.sources(services) {
+		evacuations, err := s.Nova.Evacuations(ctx, from.host, time.Time{})
 		if err != nil {
-			continue // nothing can have been sent from a host that Nova does not know
+			return nil, err
 		}
-		evacuations, err := s.Nova.Evacuations(ctx, from.Host, time.Time{})
+		servers, err := s.Nova.Servers(ctx, from.host)
 		if err != nil {
-			return "", err
-		}
-		servers, err := s.Nova.Servers(ctx, from.Host)
-		if err != nil {
-			return "", err
+			return nil, err
 		}
 		for _, server := range servers {
-			untaken := slices.ContainsFunc(evacuations, func(m nova.Migration) bool {
-				return m.Instance == server.ID && m.Source == from.Host && (m.Status == "accepted" || m.Status == "completed") && (m.Dest == "" || m.Dest == host)
-			})
-			if !untaken {
+			if !maybeQueued(server.ID, from.host, host, evacuations) {
 				continue
 			}
 			chosen, err := s.Nova.Destinations(ctx, server.ID)
 			if err != nil && !errors.Is(err, nova.ErrNotFound) {
-				return "", err
+				return nil, err
 			}
 			if slices.Contains(chosen, host) {
-				return fmt.Sprintf("instance %s to leave %s before this host is powered on: it was sent here before the host died; 'nova-evac admit %s' does not wait for it",
-					cmp.Or(server.Name, server.ID), other.Host, host), nil
+				return queuedHere{cmp.Or(server.Name, server.ID), from.record.Host, host}, nil
 			}
 		}
 	}
-	return "", nil
+	return nil, nil
+}
+
+// maybeQueued answers whether an evacuation of an instance may lie in the queue of dest.
+func maybeQueued(id, source, dest string, evacuations []nova.Migration) bool {
+	return slices.ContainsFunc(evacuations, func(m nova.Migration) bool {
+		return m.Instance == id && m.Source == source && (m.Status == "accepted" || m.Status == "completed") && (m.Dest == "" || m.Dest == dest)
+	})
 }
 
 // poweringOn powers a claimed host on, and gives the claim back. Doing it twice harms
@@ -121,70 +118,4 @@ func (p poweringOn) run() {
 	}); failed != nil && !errors.Is(failed, errLost) {
 		p.log.Warnf("release the claim: %v", failed)
 	}
-}
-
-// reconnect lets the cluster connect to the nodes that are kept apart from it as soon as
-// there is somebody to connect to, keeps it from nodes that are off, and notes of hosts
-// that nobody carries that they are on. It is done by
-// every supervisor that sees it, for doing it twice changes nothing; what it leaves behind
-// when it dies the next one finds.
-func (s *Supervisor) reconnect(ctx context.Context, records []cib.Stored, look *watch) error {
-	apart, err := s.Power.Apart(ctx)
-	if err != nil {
-		return err
-	}
-	nodes := slices.Clone(apart)
-	for _, r := range records {
-		if r.Err == nil && r.Back == record.NotBack {
-			nodes = append(nodes, r.NodeName())
-		}
-	}
-	slices.Sort(nodes)
-	answers, err := s.answers(ctx, slices.Compact(nodes))
-	if err != nil {
-		return err
-	}
-	look.apart = len(apart) > 0
-	var errs []error
-	for _, node := range apart {
-		if answers[node] == cluster.Connectable {
-			s.Log.WithField("host", node).Info("its pacemaker_remote answers: the cluster may connect to it")
-			errs = append(errs, s.Power.Rejoin(ctx, node))
-		}
-	}
-	for _, r := range records {
-		node := r.NodeName()
-		switch {
-		case r.Err != nil || r.Back != record.NotBack:
-		case answers[node] != cluster.NoAnswer && r.Owner == "":
-			s.Log.WithField("host", r.Host).Info("its machine answers: it is on again")
-			next, _ := r.Seen(record.BackOn, s.Now())
-			errs = append(errs, s.change(ctx, r, next))
-		case answers[node] == cluster.NoAnswer && !slices.Contains(apart, node):
-			errs = append(errs, s.Power.KeepApart(ctx, node))
-			look.apart = true
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// answersAtOnce is how many machines are asked at once: one that is off costs a while.
-const answersAtOnce = 64
-
-// answers asks the machines of nodes whether they are on.
-func (s *Supervisor) answers(ctx context.Context, nodes []string) (map[string]cluster.Answer, error) {
-	var mu sync.Mutex
-	answers := map[string]cluster.Answer{}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(answersAtOnce)
-	for _, node := range nodes {
-		group.Go(func() error {
-			answer, err := s.Power.Answer(ctx, node)
-			mu.Lock()
-			defer mu.Unlock()
-			answers[node] = answer
-			return err
-		})
-	}
-	return answers, group.Wait()
 }

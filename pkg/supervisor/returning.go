@@ -3,9 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -15,21 +13,14 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
-const (
-	// watchEvery is the pause between two looks at the hosts that are evacuated, or held.
-	watchEvery = 5 * time.Second
-	// turnTime is how long a supervisor leaves to each of those before it what they could do
-	// as well: one alone may be cut off from Nova, and not know.
-	turnTime = 30 * time.Second
-)
+// watchEvery is the pause between two looks at the hosts that are evacuated, or held.
+const watchEvery = 5 * time.Second
 
-// watch is what a supervisor remembers of the hosts that nobody carries.
+// watch looks after the hosts that nobody carries, and remembers what it saw of them.
 type watch struct {
+	s     *Supervisor
 	beats nova.Pulse
-	// turn is how many supervisors that live come before this one.
-	turn int
-	// due is what there is to do for hosts.
-	due map[string]due
+	turns turns
 	// apart is true where nodes may be kept apart from the cluster: nobody has looked yet,
 	// or some were.
 	apart bool
@@ -37,61 +28,10 @@ type watch struct {
 	tried map[string]time.Time
 }
 
-type due struct {
-	what        string
-	since, seen time.Time
-}
-
-// ours answers whether something that is to be done for a host is up to this supervisor:
-// to the first one at once, to the others if it is still not done when their turn comes.
-func (w *watch) ours(host, what string, now time.Time) bool {
-	d := w.due[host]
-	if d.what != what || now.Sub(d.seen) > 3*watchEvery {
-		d = due{what: what, since: now}
-	}
-	d.seen = now
-	w.due[host] = d
-	return now.Sub(d.since) >= time.Duration(w.turn)*turnTime
-}
-
-// comeback says what an evacuated host waits for before it can be let in, and nothing
-// when it can be. evacuations are all evacuation records from or to it.
-func comeback(r record.Record, service nova.Service, evacuations []nova.Migration, awake bool, view cluster.View) string {
-	node, member := view.Nodes[r.NodeName()]
-	switch {
-	case service.Partial:
-		return "the host's cell, which Nova says is down"
-	case member && !node.Live():
-		return fmt.Sprintf("the cluster to have %s online again", r.NodeName())
-	case !awake:
-		return "nova-compute to start on " + service.Host
-	}
-	// Nova takes the host for evacuated while one is there, and when nova-compute starts
-	// it destroys the guest of each, be it one that has come back since.
-	var short []string
-	for _, m := range evacuations {
-		if m.Source == service.Host && slices.Contains([]string{"accepted", "pre-migrating", "done"}, m.Status) {
-			short = append(short, m.Instance)
-		}
-	}
-	if len(short) == 0 {
-		return ""
-	}
-	restart := fmt.Sprintf("nova-compute to be restarted on %s: %d evacuations were not over when it started, and only its start completes them in Nova", service.Host, len(short))
-	if r.Back == record.BackRunning {
-		// It ran while instances were sent, so that it may have started their guests before.
-		return fmt.Sprintf("DANGER: guests of %s may run here and elsewhere; %s, and ends those guests", some(short), restart)
-	}
-	return restart
-}
-
-// some names a few instances.
-func some(ids []string) string {
-	const most = 3
-	if len(ids) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(ids[:most], ", "), len(ids)-most)
-	}
-	return strings.Join(ids, ", ")
+// look is what the cluster and Nova say at one look.
+type look struct {
+	view     cluster.View
+	services []nova.Service
 }
 
 // watchHosts looks after the hosts that nobody carries: those that are evacuated are let
@@ -99,7 +39,7 @@ func some(ids []string) string {
 func (s *Supervisor) watchHosts(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	w, last := &watch{beats: nova.Pulse{}, due: map[string]due{}, apart: true, tried: map[string]time.Time{}}, ""
+	w, last := &watch{s: s, beats: nova.Pulse{}, turns: turns{due: map[string]due{}}, apart: true, tried: map[string]time.Time{}}, ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -107,7 +47,7 @@ func (s *Supervisor) watchHosts(ctx context.Context) {
 		case <-tick.C:
 		}
 		text := ""
-		if err := s.lookAfter(ctx, w); err != nil && ctx.Err() == nil {
+		if err := w.lookAfter(ctx); err != nil && ctx.Err() == nil {
 			if text = err.Error(); text != last {
 				s.Log.Warnf("look after evacuated hosts: %v", err)
 			}
@@ -116,190 +56,267 @@ func (s *Supervisor) watchHosts(ctx context.Context) {
 	}
 }
 
-func (s *Supervisor) lookAfter(ctx context.Context, w *watch) error {
-	records := s.known.all()
-	if s.Only == nil {
-		if err := s.deleteReappeared(ctx); err != nil {
+// lookAfter looks once.
+func (w *watch) lookAfter(ctx context.Context) error {
+	recorded := w.s.known.all()
+	if w.s.Only == nil {
+		if err := w.s.deleteReappeared(ctx); err != nil {
 			return err
 		}
 	}
-	look := s.Power != nil && s.Only == nil && (len(records) > 0 || w.apart)
-	recorded := records
-	records = slices.DeleteFunc(slices.Clone(records), func(r cib.Stored) bool {
-		if s.Only != nil && (!s.Only(r.Host) || !r.Unfinished()) {
-			return true // who works on some hosts only lets none in
-		}
-		return r.Err != nil || r.Unfinished() && (r.Hold != record.HeldByGuard || r.Owner != "")
-	})
+	connections := w.s.Power != nil && w.s.Only == nil && (len(recorded) > 0 || w.apart)
+	records := slices.DeleteFunc(slices.Clone(recorded), func(r cib.Stored) bool { return !w.concerns(r) })
 	if len(records) == 0 {
-		clear(w.beats)
-		clear(w.due)
-		if !look {
+		w.forget()
+		if !connections {
 			return nil
 		}
 	}
-	view, err := s.Members.View(ctx)
+	view, err := w.s.Members.View(ctx)
 	if err != nil {
 		return err
 	}
 	if !view.Quorum {
-		clear(w.beats)
-		clear(w.due)
+		w.forget()
 		return nil
 	}
-	if look {
+	if connections {
 		// What is in the way of one host's connection keeps no other one from being let in.
-		if err := s.reconnect(ctx, recorded, w); err != nil {
-			s.Log.Warnf("look after the connections to hosts that were fenced: %v", err)
+		if err := w.reconnect(ctx, recorded); err != nil {
+			w.s.Log.Warnf("look after the connections to hosts that were fenced: %v", err)
 		}
 	}
 	if len(records) == 0 {
 		return nil
 	}
-	w.turn = s.turn(view)
-	services, err := s.Nova.Services(ctx)
+	w.turns.before = supervisorsBefore(w.s.Owner, view)
+	services, err := w.s.Nova.Services(ctx)
 	if err != nil {
 		return err
 	}
-	held := false
+	return w.lookAt(ctx, records, look{view, services})
+}
+
+// concerns answers whether a record is of a host that nobody carries, and that this
+// supervisor looks after.
+func (w *watch) concerns(r cib.Stored) bool {
+	switch {
+	case r.Err != nil:
+		return false
+	case r.Unfinished():
+		return (w.s.Only == nil || w.s.Only(r.Host)) && r.Hold == record.HeldByGuard && r.Owner == ""
+	}
+	return w.s.Only == nil // one that works on some hosts only lets none in
+}
+
+// forget forgets the signs of life that were seen, and what was to be done.
+func (w *watch) forget() {
+	clear(w.beats)
+	clear(w.turns.due)
+}
+
+// lookAt does for each host that nobody carries what is to be done.
+func (w *watch) lookAt(ctx context.Context, records []cib.Stored, now look) error {
 	for _, r := range records {
 		if r.Unfinished() {
-			held = true
 			continue
 		}
-		if err := s.readmit(ctx, r, services, w, view); err != nil {
+		if err := w.readmit(ctx, r, now); err != nil {
 			return err
 		}
 	}
-	if held {
-		return s.judgeAgain(ctx, records, services, w, view)
+	if slices.ContainsFunc(records, func(r cib.Stored) bool { return r.Unfinished() }) {
+		return w.guardAgain(ctx, records, now)
 	}
 	return nil
 }
 
-// turn is how many supervisors that live have a name that comes before ours: one is enough
-// to look after what nobody carries.
-func (s *Supervisor) turn(view cluster.View) int {
-	us, _ := record.OwnerNode(s.Owner)
-	before := 0
-	for name, runs := range view.Supervisors {
-		if runs && name < us && view.Nodes[name].Live() {
-			before++
-		}
-	}
-	return before
-}
-
-// readmit has a host let in if nothing stands against it, and else says what does.
-func (s *Supervisor) readmit(ctx context.Context, r cib.Stored, services []nova.Service, look *watch, view cluster.View) error {
-	if s.claims.of(r.Host) != nil {
+// readmit has a host powered on, or let in if nothing stands against it, and else says what
+// does.
+func (w *watch) readmit(ctx context.Context, r cib.Stored, now look) error {
+	if w.s.claims.of(r.Host) != nil || w.s.judgeOwner(r, now.view).Action != ownership.TakeOver {
 		return nil
 	}
-	if s.judgeOwner(r, view).Action != ownership.TakeOver {
-		return nil
-	}
-	service, err := nova.FindService(services, r.Host, s.Domain)
+	service, err := nova.FindService(now.services, r.Host, w.s.Domain)
 	if err != nil {
-		return s.say(ctx, r, "Nova to list the host again", look)
+		return w.say(ctx, r, notListed{})
 	}
-	awake := look.beats.Feel(service, r.Since, s.Now()) == nova.Alive
-	if _, member := view.Nodes[r.NodeName()]; !awake && member && r.Phase == record.Evacuated && r.Back == record.NotBack && s.Power != nil {
-		return s.powerOn(ctx, r, service.Host, services, look, view)
+	awake := w.beats.Feel(service, r.Since, w.s.Now()) == nova.Alive
+	if !awake && w.keptOff(r, now.view) {
+		return w.powerOn(ctx, r, service.Host, now)
 	}
-	var evacuations []nova.Migration
-	if awake {
-		if evacuations, err = s.Nova.Evacuations(ctx, service.Host, time.Time{}); err != nil {
-			return err
-		}
-	}
-	wait := comeback(r.Record, service, evacuations, awake, view)
-	if wait == "" {
-		if wait, err = s.sentTo(ctx, service.Host, services); err != nil {
-			return err
-		}
-	}
-	if wait == "" && s.ManualReturn {
-		wait = "an operator's 'nova-evac admit " + r.Host + "': the host is ready"
-	}
+	obstacle, err := w.returning(ctx, r, service, awake, now)
 	switch {
-	case wait == "" && !look.ours(r.Host, "", s.Now()):
-		return nil
-	case wait == "":
-		c, err := s.claim(ctx, r, r.Returned(s.Owner, s.Now()))
-		if c != nil {
-			go c.work(admission{c}.run)
-		}
+	case err != nil:
 		return err
-	case awake && r.Phase == record.Returning && r.Wait == wait:
-		return nil
-	case awake && !look.ours(r.Host, wait, s.Now()):
-		return nil
+	case obstacle == nil:
+		return w.letIn(ctx, r)
 	case awake:
-		next := r.Returned("", s.Now())
-		next.Wait = wait
-		return s.change(ctx, r, next)
+		return w.sayReturning(ctx, r, obstacle)
 	case r.Skipped > 0:
 		return nil // what was left, and why, is worth more than that
 	}
-	return s.say(ctx, r, wait, look)
+	return w.say(ctx, r, obstacle)
+}
+
+// keptOff answers whether a host is evacuated and off, and the cluster can power it on.
+func (w *watch) keptOff(r cib.Stored, view cluster.View) bool {
+	_, member := view.Nodes[r.NodeName()]
+	return member && r.Phase == record.Evacuated && r.Back == record.NotBack && w.s.Power != nil
+}
+
+// admitted is the task of letting a host in.
+type admitted struct{}
+
+// letIn has a host let in.
+func (w *watch) letIn(ctx context.Context, r cib.Stored) error {
+	if !w.turns.mine(r.Host, admitted{}, w.s.Now()) {
+		return nil
+	}
+	c, err := w.s.claim(ctx, r, r.Returned(w.s.Owner, w.s.Now()))
+	if c != nil {
+		go c.work(admission{c}.run)
+	}
+	return err
+}
+
+// returning gives what stands in the way of letting a host in.
+func (w *watch) returning(ctx context.Context, r cib.Stored, service nova.Service, awake bool, now look) (obstacle, error) {
+	var evacuations []nova.Migration
+	if awake {
+		var err error
+		if evacuations, err = w.s.Nova.Evacuations(ctx, service.Host, time.Time{}); err != nil {
+			return nil, err
+		}
+	}
+	if o := notReady(r.Record, service, evacuations, awake, now.view); o != nil {
+		return o, nil
+	}
+	sent, err := w.s.sentTo(ctx, service.Host, now.services)
+	switch {
+	case err != nil || sent != nil:
+		return sent, err
+	case w.s.ManualReturn:
+		return admitByHand{r.Host}, nil
+	}
+	return nil, nil
+}
+
+// notReady gives what keeps an evacuated host itself from being let in. evacuations are all
+// evacuation records from or to it.
+func notReady(r record.Record, service nova.Service, evacuations []nova.Migration, awake bool, view cluster.View) obstacle {
+	node, member := view.Nodes[r.NodeName()]
+	switch {
+	case service.Partial:
+		return cellDown{}
+	case member && !node.Live():
+		return notMember{r.NodeName()}
+	case !awake:
+		return notStarted{service.Host}
+	}
+	// Nova takes the host for evacuated while one is there, and when nova-compute starts
+	// it destroys the guest of each, be it one that has come back since.
+	var open []string
+	for _, m := range evacuations {
+		if m.Source == service.Host && slices.Contains([]string{"accepted", "pre-migrating", "done"}, m.Status) {
+			open = append(open, m.Instance)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	return openEvacuations(service.Host, r.Back, open)
+}
+
+// source is a host that is being evacuated.
+type source struct {
+	record cib.Stored
+	host   string // Nova's name of it
+}
+
+// sources are the hosts that are being evacuated. Nothing can have been sent from one that
+// Nova does not know.
+func (s *Supervisor) sources(services []nova.Service) []source {
+	var all []source
+	for _, r := range s.known.all() {
+		if r.Err != nil || !r.Unfinished() {
+			continue
+		}
+		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil {
+			all = append(all, source{r, service.Host})
+		}
+	}
+	return all
 }
 
 // sentTo names an instance that another host's evacuation has sent to a host before that
 // died, and that is not settled yet. Nova never ends such a one by itself, and while the
 // host is forced down everybody knows that: it is sent elsewhere. Once the host is let in,
 // nothing tells it from one that is being rebuilt there.
-func (s *Supervisor) sentTo(ctx context.Context, host string, services []nova.Service) (string, error) {
-	for _, other := range s.known.all() {
-		if other.Err != nil || !other.Unfinished() {
-			continue
-		}
-		from, err := nova.FindService(services, other.Host, s.Domain)
+func (s *Supervisor) sentTo(ctx context.Context, host string, services []nova.Service) (obstacle, error) {
+	for _, from := range s.sources(services) {
+		rebuilding, err := s.Nova.Rebuilding(ctx, from.host)
 		if err != nil {
-			continue // nothing can have been sent from a host that Nova does not know
-		}
-		rebuilding, err := s.Nova.Rebuilding(ctx, from.Host)
-		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if len(rebuilding) == 0 {
 			continue
 		}
-		evacuations, err := s.Nova.Evacuations(ctx, from.Host, time.Time{})
+		evacuations, err := s.Nova.Evacuations(ctx, from.host, time.Time{})
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		for _, id := range rebuilding {
-			hosts := map[string]bool{}
-			undecided := false
-			for _, m := range evacuations {
-				if m.Instance == id && m.Open() {
-					hosts[m.Dest] = true
-					undecided = undecided || m.Dest == ""
-				}
+			headed, err := s.headedFor(ctx, id, host, evacuations)
+			if err != nil {
+				return nil, err
 			}
-			if undecided {
-				chosen, err := s.Nova.Destinations(ctx, id)
-				if err != nil && !errors.Is(err, nova.ErrNotFound) {
-					return "", err
-				}
-				for _, name := range chosen {
-					hosts[name] = true
-				}
-			}
-			if hosts[host] {
-				return fmt.Sprintf("instance %s of %s, which was sent here before the host died, to be sent elsewhere", id, other.Host), nil
+			if headed {
+				return sentHere{id, from.record.Host}, nil
 			}
 		}
 	}
-	return "", nil
+	return nil, nil
+}
+
+// headedFor answers whether an evacuation of an instance that is under way has a host as
+// its destination. One that no destination has taken yet has the one that the scheduler
+// chose.
+func (s *Supervisor) headedFor(ctx context.Context, id, host string, evacuations []nova.Migration) (bool, error) {
+	headed, undecided := false, false
+	for _, m := range evacuations {
+		if m.Instance == id && m.Open() {
+			headed, undecided = headed || m.Dest == host, undecided || m.Dest == ""
+		}
+	}
+	if !undecided {
+		return headed, nil
+	}
+	chosen, err := s.Nova.Destinations(ctx, id)
+	if err != nil && !errors.Is(err, nova.ErrNotFound) {
+		return false, err
+	}
+	return headed || slices.Contains(chosen, host), nil
+}
+
+// sayReturning writes what a host waits for whose nova-compute runs.
+func (w *watch) sayReturning(ctx context.Context, r cib.Stored, o obstacle) error {
+	wait := o.String()
+	if r.Phase == record.Returning && r.Wait == wait || !w.turns.mine(r.Host, o, w.s.Now()) {
+		return nil
+	}
+	next := r.Returned("", w.s.Now())
+	next.Wait = wait
+	return w.s.change(ctx, r, next)
 }
 
 // say writes what a record that nobody carries waits for.
-func (s *Supervisor) say(ctx context.Context, r cib.Stored, wait string, look *watch) error {
-	if r.Wait == wait && r.Owner == "" || !look.ours(r.Host, wait, s.Now()) {
+func (w *watch) say(ctx context.Context, r cib.Stored, o obstacle) error {
+	wait := o.String()
+	if r.Wait == wait && r.Owner == "" || !w.turns.mine(r.Host, o, w.s.Now()) {
 		return nil
 	}
 	next := r.Record
-	next.Wait, next.Owner, next.Updated = wait, "", s.Now()
-	return s.change(ctx, r, next)
+	next.Wait, next.Owner, next.Updated = wait, "", w.s.Now()
+	return w.s.change(ctx, r, next)
 }

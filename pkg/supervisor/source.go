@@ -44,8 +44,8 @@ type sighting struct {
 	back   record.Back // the most that was seen in this generation
 	gate   cluster.Gate
 	asked  bool // the gate was asked, since the host is known to be on
-	// trouble is why the host could not be fenced again.
-	trouble string
+	// trouble is why the host could not be fenced again; nil: it could, or was not to be.
+	trouble error
 }
 
 // source says what is known of the host's power. The engine asks before it sends anything.
@@ -190,10 +190,7 @@ func (e *evacuation) refence(ctx context.Context) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.seen.trouble = ""
-	if err != nil {
-		e.seen.trouble = fmt.Sprintf("fencing it again failed: %v", err)
-	}
+	e.seen.trouble = err
 }
 
 // back names the hosts, by Nova's names, that were fenced and are on again.
