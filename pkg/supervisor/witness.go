@@ -86,12 +86,7 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	witnesses := map[string]record.Witness{}
-	for _, service := range services {
-		if found, ours := record.ParseReason(service.DisabledReason); ours && service.ForcedDown && found.Gen > 0 {
-			witnesses[service.Host] = found
-		}
-	}
+	witnesses := witnessesOf(services)
 	if len(witnesses) == 0 {
 		return nil
 	}
@@ -99,35 +94,70 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	of := s.recordsOf(all, services)
-	for _, service := range services {
-		found, fenced := witnesses[service.Host]
-		if !fenced {
-			continue
-		}
-		r, recorded := of[service.Host]
-		verdict := ownership.Reconcile(s.mine(), asStored(r, recorded), &found, nil)
-		if verdict.Action == ownership.Keep {
-			continue
-		}
+	for _, lost := range s.lostRecords(services, witnesses, all) {
 		view, err := s.Members.View(ctx)
 		if err != nil || !view.Quorum {
 			return err
 		}
-		if verdict.Action == ownership.Correct {
-			_, err = s.Records.Replace(ctx, r, r.Corrected(found, verdict.Doubt, s.Now()))
-		} else if err = s.stillFenced(ctx, service.Host, found); err == nil {
-			_, err = s.Records.Create(ctx, record.Recovered(service.Host, found, s.Now()))
-		}
-		if errors.Is(err, cib.ErrExists) || errors.Is(err, cib.ErrConflict) || errors.Is(err, errLetIn) {
+		err = s.writeAgain(ctx, lost)
+		switch {
+		case errors.Is(err, cib.ErrExists), errors.Is(err, cib.ErrConflict), errors.Is(err, errLetIn):
 			continue // somebody else was quicker
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
-		s.Log.WithField("host", service.Host).Warnf("the record of generation %d was lost, and was written again from what Nova knows", found.Gen)
+		s.Log.WithField("host", lost.host).Warnf("the record of generation %d was lost, and was written again from what Nova knows", lost.witness.Gen)
 	}
 	return nil
+}
+
+// witnessesOf are the witnesses of hosts that Nova has for fenced, by Nova's names.
+func witnessesOf(services []nova.Service) map[string]record.Witness {
+	witnesses := map[string]record.Witness{}
+	for _, service := range services {
+		if found, ours := record.ParseReason(service.DisabledReason); ours && service.ForcedDown && found.Gen > 0 {
+			witnesses[service.Host] = found
+		}
+	}
+	return witnesses
+}
+
+// lostRecord is a record of which Nova knows better than the store.
+type lostRecord struct {
+	host    string // Nova's name
+	witness record.Witness
+	stored  cib.Stored // where there is one
+	verdict ownership.Verdict
+}
+
+// lostRecords finds the records that are gone, or went back in time.
+func (s *Supervisor) lostRecords(services []nova.Service, witnesses map[string]record.Witness, all []cib.Stored) []lostRecord {
+	var lost []lostRecord
+	of := s.recordsOf(all, services)
+	for _, service := range services {
+		witness, fenced := witnesses[service.Host]
+		if !fenced {
+			continue
+		}
+		r, recorded := of[service.Host]
+		if verdict := ownership.Reconcile(s.mine(), asStored(r, recorded), &witness, nil); verdict.Action != ownership.Keep {
+			lost = append(lost, lostRecord{service.Host, witness, r, verdict})
+		}
+	}
+	return lost
+}
+
+// writeAgain writes a lost record again.
+func (s *Supervisor) writeAgain(ctx context.Context, lost lostRecord) error {
+	if lost.verdict.Action == ownership.Correct {
+		_, err := s.Records.Replace(ctx, lost.stored, lost.stored.Corrected(lost.witness, lost.verdict.Doubt, s.Now()))
+		return err
+	}
+	if err := s.stillFenced(ctx, lost.host, lost.witness); err != nil {
+		return err
+	}
+	_, err := s.Records.Create(ctx, record.Recovered(lost.host, lost.witness, s.Now()))
+	return err
 }
 
 // errLetIn: what was read of a service is out of date.
