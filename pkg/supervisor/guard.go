@@ -46,7 +46,7 @@ func (g Guard) storm(down, all int) obstacle {
 // census says of compute hosts, by Nova's names, which are on and which are down.
 type census struct{ on, down map[string]bool }
 
-// takeCensus counts who was fenced and is not back, and who is not online in the cluster:
+// takeCensus counts who was fenced and is not back, and who is no live member of the cluster:
 // when many hosts die at once the cluster knows it long before Nova does. awake are the
 // hosts whose nova-compute was seen alive although Nova was told that they are down.
 func takeCensus(services []nova.Service, records []cib.Stored, view cluster.View, awake map[string]bool, domain string) census {
@@ -55,7 +55,7 @@ func takeCensus(services []nova.Service, records []cib.Stored, view cluster.View
 	off := keptOff(records, view)
 	for name, n := range view.Nodes {
 		if s, err := nova.FindService(services, name, domain); err == nil { // a compute host
-			c.on[s.Host] = n.Online && !n.Unclean && !off[name]
+			c.on[s.Host] = n.Live() && !off[name]
 			c.down[s.Host] = !c.on[s.Host]
 		}
 	}

@@ -97,6 +97,7 @@ func TestTheGuardCountsTheHostsThatAreDown(t *testing.T) {
 		{"an operator has disabled it", service("a", func(s *nova.Service) { s.Up, s.Enabled = false, false }), nil, node(cluster.Node{}), false, 0, 1},
 		{"the cluster has lost it", service("a", nil), nil, node(cluster.Node{}), false, 1, 2},
 		{"the cluster wants to fence it", service("a", nil), nil, node(cluster.Node{Online: true, Unclean: true}), false, 1, 2},
+		{"it is joining the cluster", service("a", nil), nil, node(cluster.Node{Online: true, Pending: true}), false, 1, 2},
 		{"it was fenced, and is no node", service("a", nil), fenced(record.NotBack), cluster.View{}, false, 1, 2},
 		{"it was fenced, and the cluster tries to connect", service("a", forced), fenced(record.NotBack), node(cluster.Node{Online: true, Remote: true}), false, 1, 2},
 		{"it was fenced, and is back", service("a", forced), fenced(record.BackOn), node(cluster.Node{Online: true, Remote: true}), false, 0, 2},
