@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
 // What can be asked.
@@ -40,15 +42,12 @@ type Response struct {
 
 // Host is the state of one host's evacuation, as `status --output json` prints it.
 type Host struct {
-	Host       string    `json:"host"`
-	Phase      string    `json:"phase"`
-	Gen        int       `json:"gen"`
-	Owner      string    `json:"owner"`
-	Power      string    `json:"power"` // off, on, or running: its nova-compute was seen to run
-	Total      int       `json:"total"`
-	Done       int       `json:"done"`
-	Failed     int       `json:"failed"`
-	Skipped    int       `json:"skipped"`
+	Host  string `json:"host"`
+	Phase string `json:"phase"`
+	Gen   int    `json:"gen"`
+	Owner string `json:"owner"`
+	Power string `json:"power"` // off, on, or running: its nova-compute was seen to run
+	record.Counts
 	Since      time.Time `json:"since"`
 	Updated    time.Time `json:"updated"`
 	WaitingFor string    `json:"waiting_for"`

@@ -71,6 +71,16 @@ func (b Back) rank() int {
 	}
 }
 
+// Counts count the instances of a host.
+type Counts struct {
+	// Total are all, Done those on another host.
+	Total int `json:"total"`
+	Done  int `json:"done"`
+	// Failed have failed and are tried again, Skipped are left with a reason.
+	Failed  int `json:"failed"`
+	Skipped int `json:"skipped"`
+}
+
 // Record is all that is kept of one host. Everything else is asked of Nova, so a new
 // owner needs only the record and a look at Nova to go on.
 type Record struct {
@@ -92,9 +102,7 @@ type Record struct {
 	Doubt int
 	// Since is when this generation began.
 	Since time.Time
-	// Total, Done, Failed and Skipped count instances: all, on another host, failed
-	// and to be tried again, and left with a reason.
-	Total, Done, Failed, Skipped int
+	Counts
 	// Updated is when the record was last written.
 	Updated time.Time
 	// Back is what was seen of the host in this generation.

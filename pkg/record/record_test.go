@@ -14,7 +14,7 @@ var t0 = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 
 func TestARecordIsOneReadableLine(t *testing.T) {
 	r := Record{Host: "compute-1.example.org", Node: "compute-1", Phase: Evacuating, Gen: 2, Owner: "ctl1", Doubt: 16,
-		Since: t0, Total: 60, Done: 20, Failed: 1, Updated: t0.Add(90 * time.Second),
+		Since: t0, Counts: Counts{Total: 60, Done: 20, Failed: 1}, Updated: t0.Add(90 * time.Second),
 		Wait: "3 rebuilding (compute-2 3); 1 failed, vm-7: No valid host"}
 	want := "phase=evacuating gen=2 node=compute-1 owner=ctl1 doubt=16 since=2026-03-01T03:00:00Z total=60 done=20 failed=1 skipped=0 " +
 		"updated=2026-03-01T03:01:30Z waiting_for=3 rebuilding (compute-2 3); 1 failed, vm-7: No valid host"
@@ -41,9 +41,9 @@ func TestAnEncodedRecordIsParsedBack(t *testing.T) {
 			Gen:   rapid.IntRange(1, 1<<20).Draw(t, "gen"),
 			Owner: rapid.OneOf(rapid.Just(""), word).Draw(t, "owner"),
 			Doubt: count.Draw(t, "doubt"), Since: moment.Draw(t, "since"), Updated: moment.Draw(t, "updated"),
-			Total: count.Draw(t, "total"), Done: count.Draw(t, "done"), Failed: count.Draw(t, "failed"), Skipped: count.Draw(t, "skipped"),
-			Hold: rapid.SampledFrom([]Hold{"", HeldByGuard, HeldByOperator, Resumed}).Draw(t, "hold"),
-			Back: rapid.SampledFrom([]Back{NotBack, BackOn, BackRunning}).Draw(t, "back"), Refenced: rapid.IntRange(0, 9).Draw(t, "refenced"), Wait: clean(rapid.String().Draw(t, "wait")),
+			Counts: Counts{Total: count.Draw(t, "total"), Done: count.Draw(t, "done"), Failed: count.Draw(t, "failed"), Skipped: count.Draw(t, "skipped")},
+			Hold:   rapid.SampledFrom([]Hold{"", HeldByGuard, HeldByOperator, Resumed}).Draw(t, "hold"),
+			Back:   rapid.SampledFrom([]Back{NotBack, BackOn, BackRunning}).Draw(t, "back"), Refenced: rapid.IntRange(0, 9).Draw(t, "refenced"), Wait: clean(rapid.String().Draw(t, "wait")),
 		}
 		value := r.Encode()
 		if strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {

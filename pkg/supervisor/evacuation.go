@@ -110,13 +110,18 @@ func (e *evacuation) report(p evacuate.Progress) int {
 // newestOf puts the progress into the record, and what was seen of the host's power.
 func (e *evacuation) newestOf(r record.Record) record.Record {
 	if e.reported {
-		r.Total, r.Done, r.Failed, r.Skipped, r.Wait = e.progress.Total, e.progress.Done, e.progress.Failed, e.progress.Skipped, e.progress.Wait
+		r.Counts, r.Wait = counts(e.progress), e.progress.Wait
 		r = r.HeldFor(e.progress.Held > 0 && e.progress.Source.On())
 	}
 	if e.seen.back.Beyond(r.Back) {
 		r, _ = r.Seen(e.seen.back, r.Updated)
 	}
 	return r
+}
+
+// counts are what the engine counts.
+func counts(p evacuate.Progress) record.Counts {
+	return record.Counts{Total: p.Total, Done: p.Done, Failed: p.Failed, Skipped: p.Skipped}
 }
 
 // addDoubt writes down that more instances are in doubt.
@@ -175,7 +180,7 @@ func (e *evacuation) settle() {
 	final := e.current()
 	for {
 		err := e.update(ownership.SameGeneration, func(r record.Record) record.Record {
-			r.Total, r.Done, r.Failed, r.Skipped, r.Wait = final.Total, final.Done, final.Failed, final.Skipped, final.Wait
+			r.Counts, r.Wait = final.Counts, final.Wait
 			return r.Settled(e.s.Now())
 		})
 		if err == nil {
@@ -201,7 +206,7 @@ func (e *evacuation) settle() {
 func (e *evacuation) release(which ownership.Generation, doubtOver bool) {
 	now := e.current()
 	err := e.update(which, func(r record.Record) record.Record {
-		r.Total, r.Done, r.Failed, r.Skipped = now.Total, now.Done, now.Failed, now.Skipped
+		r.Counts = now.Counts
 		return r.Released(doubtOver, e.s.Now())
 	})
 	if err != nil {
