@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -302,12 +303,16 @@ func (e *Evacuation) back(services []nova.Service) map[string]bool {
 func (e *Evacuation) heed(ctx context.Context, services []nova.Service) error {
 	service, _ := find(services, e.novaHost)
 	found, ours := record.ParseReason(service.DisabledReason)
-	switch {
-	case !ours || e.Witness.Later(found):
-	case found.Later(e.Witness), e.wasDown && found.Claim != "" && found.Claim != e.Witness.Claim:
+	witness := &found
+	if !ours {
+		witness = nil
+	}
+	mine := ownership.Mine{Unseen: InDoubt(e.Policy, 0), Claim: &ownership.Claim{Witness: e.Witness, Prior: e.Prior, ReadBack: e.wasDown, Compared: e.trusted}}
+	verdict := ownership.Reconcile(mine, ownership.Stored{}, witness, nil)
+	if verdict.Action == ownership.Correct {
 		return &SupersededError{e.Host, found}
-	case !e.trusted && found.Claim != "" && found.Claim != e.Prior && found.Claim != e.Witness.Claim:
-		more := InDoubt(e.Policy, 0)
+	}
+	if more := verdict.Doubt; more > 0 {
 		if err := e.Distrust(ctx, more); err != nil {
 			return err
 		}
