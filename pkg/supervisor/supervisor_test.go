@@ -47,14 +47,19 @@ type members struct {
 	mu   sync.Mutex
 	view cluster.View
 	err  error
+	then func() // happens after the next view was taken, and before it is answered
 }
 
 func (m *members) View(context.Context) (cluster.View, error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	v := m.view
+	v, err, then := m.view, m.err, m.then
 	v.Nodes, v.Supervisors = maps.Clone(v.Nodes), maps.Clone(v.Supervisors)
-	return v, m.err
+	m.then = nil
+	m.mu.Unlock()
+	if then != nil {
+		then()
+	}
+	return v, err
 }
 
 func (m *members) set(change func(v *cluster.View)) {
@@ -323,6 +328,29 @@ func TestAnInstanceOfTheCloneThatIsGoneIsFollowed(t *testing.T) {
 		w.members.set(func(v *cluster.View) { delete(v.Supervisors, "ctl1") })
 		w.start("ctl2")
 		w.evacuated(20)
+	})
+}
+
+func TestASupervisorThatStartsAndClaimsAfterAViewKeepsItsClaim(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.must(w.operator().Hold(w.Context(), "compute-1", "an operator"))
+		w.until("left alone", func(r record.Record) bool { return r.OnHold() && r.Owner == "" })
+		time.Sleep(5 * time.Second) // ctl1 looks at the cluster first while a host is unfinished
+		w.members.mu.Lock()
+		w.members.then = func() {
+			w.members.set(func(v *cluster.View) { v.Supervisors["ctl2"] = true })
+			_, _, err := cib.Modify(context.Background(), w.records, "compute-1", func(r cib.Stored, _ bool) (record.Record, bool) {
+				return r.Held(record.Resumed, "", time.Now()).Claimed("ctl2", 0, time.Now()), true
+			})
+			w.must(err)
+		}
+		w.members.mu.Unlock()
+		time.Sleep(time.Minute)
+		if r := w.record(); r.Owner != "ctl2" {
+			w.Errorf("its claim was taken over: %s", r.Encode())
+		}
 	})
 }
 

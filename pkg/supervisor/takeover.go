@@ -56,8 +56,12 @@ func (t *takeover) consider(ctx context.Context, r cib.Stored, view cluster.View
 	if t.s.claims.of(r.Host) != nil {
 		return
 	}
-	verdict := t.s.judgeOwner(r, view)
-	if verdict.Action != ownership.TakeOver {
+	verdict, err := t.judge(ctx, r, view)
+	switch {
+	case err != nil:
+		t.s.refuse(ctx, err)
+		return
+	case verdict.Action != ownership.TakeOver:
 		t.note(ctx, r, verdict)
 		return
 	}
@@ -76,6 +80,24 @@ func (t *takeover) consider(ctx context.Context, r cib.Stored, view cluster.View
 	// The evacuation ends when it is told to, not with ctx: it has answers to wait for and a
 	// claim to release.
 	go c.work(e.run)
+}
+
+// judge answers whether a record may be claimed. view may be older than the record: a
+// supervisor that started after it was taken may have claimed the host since, so that the
+// cluster is asked once more before it counts as gone.
+func (t *takeover) judge(ctx context.Context, r cib.Stored, view cluster.View) (ownership.Verdict, error) {
+	verdict := t.s.judgeOwner(r, view)
+	if verdict.Action != ownership.TakeOver || verdict.Reason != ownership.OwnerState {
+		return verdict, nil
+	}
+	now, err := t.s.Members.View(ctx)
+	switch {
+	case err != nil:
+		return verdict, err
+	case !now.Quorum:
+		return verdict, errNoQuorum
+	}
+	return t.s.judgeOwner(r, now), nil
 }
 
 // note says, once, why a record whose owner is in doubt is not taken over: in the
