@@ -125,18 +125,34 @@ func (o Operator) end(ctx context.Context, host string, tell func(cib.Stored, no
 	if err := tell(r, service); err != nil {
 		return err
 	}
-	if !recorded {
+	switch {
+	case !recorded:
 		return nil
+	case r.Err != nil:
+		return o.Records.Delete(ctx, r)
 	}
-	// The hook has changed it, where the host was powered on.
-	all, err := o.Records.Query(ctx)
-	if err != nil {
-		return err
+	return o.deleteReleased(ctx, r)
+}
+
+// deleteReleased deletes a record that nobody owns. A supervisor may have claimed it since,
+// to power the host on or to let it in. It would take a deletion for a loss, and write the
+// record again.
+func (o Operator) deleteReleased(ctx context.Context, r cib.Stored) error {
+	for {
+		now, err := o.awaitRelease(ctx, r)
+		switch {
+		case errors.Is(err, ErrNoRecord):
+			return nil // a supervisor has let the host in
+		case err != nil:
+			return err
+		case now.Err != nil, now.Witness().Later(r.Witness()):
+			return o.Records.Delete(ctx, r) // which says that it was changed
+		}
+		// The hook may have changed it, where the host was powered on.
+		if err := o.Records.Delete(ctx, now); !errors.Is(err, cib.ErrConflict) {
+			return err
+		}
 	}
-	if now, found := cib.Find(all, r.Host); found && r.Err == nil && now.Err == nil && !now.Witness().Later(r.Witness()) {
-		r = now
-	}
-	return o.Records.Delete(ctx, r)
 }
 
 // powerOn powers a host on that the cluster keeps off.
@@ -161,6 +177,11 @@ func (o Operator) stop(ctx context.Context, r cib.Stored) (cib.Stored, error) {
 			return r, err
 		}
 	}
+	return o.awaitRelease(ctx, r)
+}
+
+// awaitRelease waits until a record has no owner, and gives it as it is then.
+func (o Operator) awaitRelease(ctx context.Context, r cib.Stored) (cib.Stored, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for end := o.Now().Add(letGo); ; {
@@ -175,7 +196,11 @@ func (o Operator) stop(ctx context.Context, r cib.Stored) (cib.Stored, error) {
 		case now.Owner == "":
 			return now, nil
 		case o.Now().After(end):
-			return now, fmt.Errorf("host %s: its owner, %s, has not let go of it within %v; it is held: try again when that one has, or is gone", r.Host, now.Owner, letGo)
+			held := ""
+			if now.OnHold() {
+				held = "; it is held"
+			}
+			return now, fmt.Errorf("host %s: its owner, %s, has not let go of it within %v%s: try again when that one has, or is gone", r.Host, now.Owner, letGo, held)
 		}
 		select {
 		case <-tick.C:

@@ -447,6 +447,28 @@ func TestAHostThatIsAdmittedBeforeItsNovaComputeHasStartedComesByItself(t *testi
 	})
 }
 
+func TestAHostThatIsAdmittedWhileItIsPoweredOnLeavesNoRecord(t *testing.T) {
+	powered(t, 5, func(w *world, h *hand) {
+		h.set(func() { h.takes = 10 * time.Second })
+		w.start("ctl1")
+		w.must(h.cut("compute-1"))
+		w.evacuated(5)
+		admitted := make(chan error, 1)
+		go func() { admitted <- w.operator().Admit(w.Context(), "compute-1") }()
+		w.until("claimed, to be powered on", func(r record.Record) bool { return r.Owner == "ctl1" })
+		w.must(<-admitted)
+		for range 600 {
+			if r := w.record(); r.Host != "" {
+				w.Fatalf("the record is there again: %s", r.Encode())
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if s := w.service(); !s.Up || !s.Enabled || s.ForcedDown {
+			w.Errorf("%+v", s)
+		}
+	})
+}
+
 // ---- on again before its instances have left
 
 func TestAHostThatIsOnBeforeItsInstancesHaveLeftIsFencedAgainOnce(t *testing.T) {
