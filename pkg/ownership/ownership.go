@@ -1,8 +1,8 @@
 // Package ownership decides who carries the evacuation of a host, and what is to be done
 // where the record, Nova and the cluster do not agree about it.
 //
-// Reconcile is a pure function. Whoever asks it reads the record, Nova's service record
-// and the cluster, and carries out what it says; nobody else judges who owns a host.
+// Reconcile is a pure function. Its caller reads the record, Nova's service record
+// and the cluster, and carries out the verdict. Nothing else judges who owns a host.
 package ownership
 
 import (

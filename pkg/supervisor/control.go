@@ -34,8 +34,8 @@ func (s *Supervisor) healthy() error {
 	return nil
 }
 
-// Status is the state of all hosts: what the records say, and for the hosts that
-// this supervisor carries what it knows better.
+// Status is the state of all hosts: what the records say, and, of the hosts that
+// this supervisor carries, what it knows better.
 func (s *Supervisor) Status() []control.Host {
 	hosts := []control.Host{}
 	for _, r := range s.known.all() {

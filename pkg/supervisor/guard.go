@@ -16,7 +16,7 @@ import (
 )
 
 // Guard bounds how much may be down at once for a new evacuation to begin: when half of
-// a cloud is gone, it is a switch that is broken, and not its hosts.
+// a cloud is gone, a switch is broken, and not its hosts.
 type Guard struct {
 	// Share is in percent of the compute hosts; 0 and 100 are no bound.
 	Share int
@@ -141,7 +141,7 @@ func (e *evacuation) passes() bool {
 		obstacle, err := e.s.mayBeginNow(e.ctx)
 		switch {
 		case e.ctx.Err() != nil:
-			return true // what comes next notices, and says so
+			return true // the engine notices, and says so
 		case err == nil && obstacle == nil:
 			return true
 		case err == nil:
@@ -210,7 +210,7 @@ func guarded(r record.Record, because obstacle, now time.Time) (record.Record, b
 	case because != nil:
 		hold, wait = record.HeldByGuard, because.String()+heldHint(r.Host)
 	case r.Back != record.NotBack:
-		// Its instances may run there: what is done about it is an operator's to say.
+		// Its instances may run there: an operator says what is done about it.
 		hold = record.HeldBySource
 	}
 	return r.Held(hold, wait, now), hold != r.Hold || wait != r.Wait

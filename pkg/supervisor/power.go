@@ -27,7 +27,7 @@ func (w *watch) powerOn(ctx context.Context, r cib.Stored, host string, now look
 	case err != nil:
 		return err
 	case o != nil && r.Skipped > 0:
-		return nil // what was left, and why, is worth more than that
+		return nil // the reason for what was left is worth more
 	case o != nil:
 		return w.say(ctx, r, o)
 	case w.s.Now().Sub(w.tried[r.Host]) < powerEvery || !w.turns.mine(r.Host, poweredOn{}, w.s.Now()):

@@ -154,7 +154,7 @@ func (w *watch) readmit(ctx context.Context, r cib.Stored, now look) error {
 	case awake:
 		return w.sayReturning(ctx, r, obstacle)
 	case r.Skipped > 0:
-		return nil // what was left, and why, is worth more than that
+		return nil // the reason for what was left is worth more
 	}
 	return w.say(ctx, r, obstacle)
 }

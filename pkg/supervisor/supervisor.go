@@ -136,8 +136,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 // every request that changes something, and before every write.
 func (s *Supervisor) May() error { return s.permit.check() }
 
-// round looks once at the cluster and the records. The cluster comes first: what
-// the records said before the quorum was seen may be out of date.
+// round looks once at the cluster and the records. The cluster comes first:
+// records that were read before the quorum was seen may be out of date.
 func (s *Supervisor) round(ctx context.Context) time.Duration {
 	defer func() { s.came.Store(s.Now().UnixNano()) }()
 	busy := s.busy()
@@ -186,8 +186,8 @@ func (s *Supervisor) carries(r cib.Stored) bool {
 	return r.Err == nil && r.Unfinished() && (s.Only == nil || s.Only(r.Host))
 }
 
-// refuse takes in why this node must not act, and gives the pause until the next look. What
-// fails because the supervisor is stopping says nothing.
+// refuse takes in why this node must not act, and gives the pause until the next look. A
+// failure while the supervisor is stopping says nothing.
 func (s *Supervisor) refuse(ctx context.Context, why error) time.Duration {
 	if ctx.Err() == nil {
 		s.permit.refuse(why)

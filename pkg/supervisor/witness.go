@@ -80,7 +80,7 @@ func (s *Supervisor) compareHistory(ctx context.Context, history func(context.Co
 }
 
 // compareWitnesses looks once. Nova comes first: the hook writes the record before it
-// tells Nova, so that what Nova knows a record must be there for.
+// tells Nova, so that there is a record of all that Nova knows.
 func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 	services, err := s.Nova.Services(ctx)
 	if err != nil {
@@ -160,7 +160,7 @@ func (s *Supervisor) writeAgain(ctx context.Context, lost lostRecord) error {
 	return err
 }
 
-// errLetIn: what was read of a service is out of date.
+// errLetIn: the service is not any more as it was read.
 var errLetIn = errors.New("the host was let in meanwhile")
 
 // stillFenced asks Nova once more: a host that was let in between the look at Nova and
