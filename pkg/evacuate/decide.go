@@ -214,7 +214,7 @@ func judge(server nova.Server, past past, services map[string]nova.Service, s Si
 	failure := a.Err
 	if len(past.own) > 0 && failed(server, past.own) {
 		last := past.own[0]
-		failure = cmp.Or(server.Fault, "its evacuation ended as "+last.Status)
+		failure = cmp.Or(server.Fault, "its evacuation ended as "+string(last.Status))
 		if last.Dest != "" {
 			failure += " (on " + last.Dest + ")"
 			if hasGuest(server) {

@@ -51,7 +51,7 @@ func inError(id string) nova.Server {
 	return s
 }
 
-func evacuation(n int, id, status, dest string) nova.Migration {
+func evacuation(n int, id string, status nova.Status, dest string) nova.Migration {
 	return nova.Migration{ID: n, Instance: id, Source: "src", Dest: dest, Status: status, Created: t0.Add(10 * time.Second)}
 }
 
@@ -799,7 +799,7 @@ func TestDecideNeverSendsWhatMayBeUnderWay(t *testing.T) {
 			s.Snapshot.Servers = append(s.Snapshot.Servers, srv)
 			for range rapid.IntRange(0, 2).Draw(t, "records") {
 				s.Snapshot.Evacuations = append(s.Snapshot.Evacuations, evacuation(len(s.Snapshot.Evacuations)+1, id,
-					rapid.SampledFrom([]string{"accepted", "pre-migrating", "done", "completed", "error", "failed"}).Draw(t, "status"),
+					rapid.SampledFrom([]nova.Status{"accepted", "pre-migrating", "done", "completed", "error", "failed"}).Draw(t, "status"),
 					rapid.SampledFrom(hosts).Draw(t, "dest")))
 			}
 			if rapid.Bool().Draw(t, "tried") {

@@ -37,13 +37,13 @@ func stuckOn(server nova.Server, past past, s Situation) nova.Migration {
 	for _, m := range past.all {
 		may := false
 		switch course := s.Snapshot.Courses[m.ID]; m.Status {
-		case "failed":
+		case nova.StatusFailed:
 			may = exists
-		case "pre-migrating":
+		case nova.StatusPreMigrating:
 			// Without an error as well: the database went away after the task had been cleared,
 			// and before the host was changed.
 			may = over || len(past.own) == 0 && m.Created.After(s.Since.Add(s.Skew-againTime))
-		case "completed":
+		case nova.StatusCompleted:
 			// Its source's nova-compute was started, whatever had become of the evacuation.
 			may = over && course.Ended.IsZero() && !course.Failed && (len(past.own) > 0 || !course.Taken.IsZero() || past.crossed(s))
 		}

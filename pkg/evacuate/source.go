@@ -51,7 +51,7 @@ func nothingLeft(service nova.Service, s Situation) bool {
 	}
 	return !slices.ContainsFunc(s.Snapshot.Servers, func(server nova.Server) bool { return amiss(server) || mayBeOff(server, s) }) &&
 		!slices.ContainsFunc(s.Snapshot.Evacuations, func(m nova.Migration) bool {
-			return m.Source == s.Host && (m.Status == "done" || m.Open() && m.Status != "completed")
+			return m.Source == s.Host && (m.Status == nova.StatusDone || m.Open() && m.Status != nova.StatusCompleted)
 		})
 }
 

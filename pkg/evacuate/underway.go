@@ -74,7 +74,9 @@ func records(s Situation) map[string]past {
 }
 
 // unsuccessful answers whether a record says itself that its evacuation failed.
-func unsuccessful(m nova.Migration) bool { return m.Status == "error" || m.Status == "failed" }
+func unsuccessful(m nova.Migration) bool {
+	return m.Status == nova.StatusError || m.Status == nova.StatusFailed
+}
 
 // shows answers whether Nova shows the record of an attempt's request, which proves
 // that it took it, whatever the answer was.
@@ -96,7 +98,7 @@ func underway(server nova.Server, past past, services map[string]nova.Service, s
 		// Nova sets the host before the record is done, and the records were read first:
 		// an instance that came back to a host that is down is impossible, one that is
 		// not yet seen to have left is not.
-		if m.Status == "done" {
+		if m.Status == nova.StatusDone {
 			return true, "Nova has finished, its host is not seen to have changed yet"
 		}
 		open = open || goesOn(m, server, services, s)
@@ -136,7 +138,7 @@ func goesOn(m nova.Migration, server nova.Server, services map[string]nova.Servi
 	case headedForDead(m, s, services):
 		return false
 	}
-	return m.Status != "accepted" || server.TaskState != "" || s.novaAge(m) <= staleAccepted
+	return m.Status != nova.StatusAccepted || server.TaskState != "" || s.novaAge(m) <= staleAccepted
 }
 
 // queued answers whether an evacuation that no destination has taken may still come to
@@ -160,7 +162,9 @@ func queued(m nova.Migration, s Situation) bool {
 }
 
 // untaken answers whether, as far as the record says, no destination has begun.
-func untaken(m nova.Migration) bool { return m.Status == "accepted" || m.Status == "completed" }
+func untaken(m nova.Migration) bool {
+	return m.Status == nova.StatusAccepted || m.Status == nova.StatusCompleted
+}
 
 // lost says how an evacuation that is accepted came to an end of which Nova says nothing,
 // and nothing where it may go on.
@@ -186,7 +190,7 @@ func lost(m nova.Migration, s Situation, services map[string]nova.Service) strin
 	}
 	for _, later := range s.Snapshot.Evacuations {
 		if later.Dest == to && later.Instance != m.Instance && later.Created.After(course.Sent.Add(clockMargin)) &&
-			(later.Status == "pre-migrating" || later.Status == "done") && s.Now.Add(s.Skew).Sub(later.Updated) > clockMargin {
+			(later.Status == nova.StatusPreMigrating || later.Status == nova.StatusDone) && s.Now.Add(s.Skew).Sub(later.Updated) > clockMargin {
 			return to + " has lost its evacuation, it took later ones"
 		}
 	}
@@ -217,7 +221,7 @@ func claimedAfterFencing(m nova.Migration, services map[string]nova.Service, s S
 		// has written another one, for they cross. When it began only the events tell.
 		course, traced := s.Snapshot.Courses[m.ID]
 		if !traced {
-			return m.Status == "completed" && taken.After(fenced.Since.Add(s.Skew))
+			return m.Status == nova.StatusCompleted && taken.After(fenced.Since.Add(s.Skew))
 		}
 		taken = course.Taken
 	}
@@ -242,12 +246,12 @@ func (p past) arrivedAfterFencing(s Situation) bool {
 			return false
 		}
 		course := s.Snapshot.Courses[m.ID]
-		if m.Status == "completed" && course.Ended.IsZero() {
+		if m.Status == nova.StatusCompleted && course.Ended.IsZero() {
 			// Records cross, and its events are those of another one. Of a host that nobody has
 			// seen on since its fencing that is no sign of one.
 			return s.Source != SourceOff
 		}
-		return m.Status != "completed" || course.Ended.After(s.Since.Add(s.Skew+clockMargin))
+		return m.Status != nova.StatusCompleted || course.Ended.After(s.Since.Add(s.Skew+clockMargin))
 	})
 }
 
@@ -263,16 +267,16 @@ func toTrace(server nova.Server, p past, i Instance, s Situation) []nova.Migrati
 	inError := server.VMState == "error"
 	return slices.DeleteFunc(slices.Clone(p.all), func(m nova.Migration) bool {
 		switch {
-		case m.Status == "completed" && mayHaveArrived(m, s):
+		case m.Status == nova.StatusCompleted && mayHaveArrived(m, s):
 			return false
 		case m.Source != s.Host:
 			return true
 		case i.State == Waiting || i.State == Failed && !s.Now.Before(s.Attempts[server.ID].NotBefore):
-			return !(inError && m.Status == "completed")
+			return !(inError && m.Status == nova.StatusCompleted)
 		case i.State == Rebuilding && inError && server.TaskState == "":
 			return !m.Open()
 		case i.State == Rebuilding:
-			return !(m.Status == "completed" || m.Status == "accepted" && s.novaAge(m) > answerTime)
+			return !(m.Status == nova.StatusCompleted || m.Status == nova.StatusAccepted && s.novaAge(m) > answerTime)
 		}
 		return true
 	})

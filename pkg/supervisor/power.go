@@ -74,7 +74,7 @@ func (s *Supervisor) queuedFor(ctx context.Context, host string, services []nova
 		}
 		for _, server := range servers {
 			untaken := slices.ContainsFunc(evacuations, func(m nova.Migration) bool {
-				return m.Instance == server.ID && m.Source == from.Host && (m.Status == "accepted" || m.Status == "completed") && (m.Dest == "" || m.Dest == host)
+				return m.Instance == server.ID && m.Source == from.Host && (m.Status == nova.StatusAccepted || m.Status == nova.StatusCompleted) && (m.Dest == "" || m.Dest == host)
 			})
 			if !untaken {
 				continue

@@ -71,7 +71,7 @@ func comeback(r record.Record, service nova.Service, evacuations []nova.Migratio
 	// it destroys the guest of each, be it one that has come back since.
 	var short []string
 	for _, m := range evacuations {
-		if m.Source == service.Host && slices.Contains([]string{"accepted", "pre-migrating", "done"}, m.Status) {
+		if m.Source == service.Host && slices.Contains([]nova.Status{nova.StatusAccepted, nova.StatusPreMigrating, nova.StatusDone}, m.Status) {
 			short = append(short, m.Instance)
 		}
 	}
