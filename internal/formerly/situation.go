@@ -1,0 +1,232 @@
+package formerly
+
+import (
+	"slices"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
+)
+
+// Policy is what an operator may choose about how an evacuation is carried.
+type Policy struct {
+	// MaxInFlight is how many instances of one host are under way at once, from the
+	// moment their request is sent to the moment Nova has settled them.
+	MaxInFlight int
+	// APITime is how long a request can live inside the cloud's API before it takes
+	// effect or never does: the longest time limit of its proxies and workers.
+	APITime time.Duration
+	// RetryMin and RetryMax bound the pause before an instance that failed is sent
+	// again; it doubles from failure to failure.
+	RetryMin, RetryMax time.Duration
+	// LeaveError has instances left that were in error when the host died. By default they
+	// are evacuated, and run afterwards.
+	LeaveError bool
+	// ResetStates are vm_states that Nova does not evacuate, and that are to be reset to
+	// error first: the instance is booted on another host, and what it was is forgotten.
+	ResetStates []string
+}
+
+// DefaultPolicy suits a cloud whose proxies cut a request off after a minute.
+var DefaultPolicy = Policy{
+	MaxInFlight: 16,
+	APITime:     time.Minute,
+	RetryMin:    5 * time.Second,
+	RetryMax:    5 * time.Minute,
+}
+
+// Pause is the pause after the given number of failures, 1 and up.
+func (p Policy) Pause(failures int) time.Duration {
+	pause := p.RetryMin
+	for range failures - 1 {
+		if pause >= p.RetryMax {
+			break
+		}
+		pause *= 2
+	}
+	return min(pause, p.RetryMax)
+}
+
+// Snapshot is one look at Nova, taken in this order: evacuation records, then
+// instances. Never the other way round: an instance that was listed on the source
+// before its record was seen done would look as if it had to be sent again.
+type Snapshot struct {
+	// Began is when the first request of the look was made, on our clock.
+	Began time.Time
+	// Services are all nova-computes.
+	Services []nova.Service
+	// Evacuations are the records from or to the host, at least those created since
+	// the generation began.
+	Evacuations []nova.Migration
+	// Servers are the instances that Nova has on the host.
+	Servers []nova.Server
+	// Headed holds, for instances whose evacuation is accepted and has no
+	// destination yet, the hosts that placement has set aside for them. It has no
+	// entry for an instance that was not asked about.
+	Headed map[string][]string
+	// Courses holds what the events of some evacuations say, by the ids of their records.
+	Courses map[int]nova.Course
+}
+
+// Attempt is what this process knows of the requests it sent for one instance. It
+// is lost when the process dies; what it holds that matters is covered by the
+// order of sending (see Situation.Doubt).
+type Attempt struct {
+	// Pending is true while the request has no answer.
+	Pending bool
+	// Answered is when the last answer, or the loss of it, was noticed.
+	Answered time.Time
+	// UnknownUntil is not zero where the answer was lost: until then the request may
+	// still be under way.
+	UnknownUntil time.Time
+	// LastRecord is the highest id among the instance's evacuation records when the
+	// request was sent; a higher one afterwards is that request's.
+	LastRecord int
+	// Stop is true where the instance has to be stopped once it has arrived.
+	Stop bool
+	// Over is true once what came of the request is known.
+	Over bool
+	// Failures counts failed attempts that are over.
+	Failures int
+	// NotBefore is when the instance may be sent again.
+	NotBefore time.Time
+	// Err is what came of the last attempt, in Nova's words.
+	Err string
+}
+
+// Situation is all that a decision rests on.
+type Situation struct {
+	Now time.Time
+	// Host is Nova's name of the host.
+	Host string
+	// Since is when this generation of the evacuation began, and Skew how much
+	// Nova's clock is ahead of ours.
+	Since time.Time
+	Skew  time.Duration
+	// Doubt is how many instances, the first in the order of sending, may have been
+	// sent by an owner that died before Nova showed it; until DoubtUntil they are
+	// left alone, and so are those that failed and would be sent again.
+	Doubt      int
+	DoubtUntil time.Time
+	// Reason is the disabled_reason that names our claim.
+	Reason string
+	// WasDown is true once forced_down and Reason were read back in this run.
+	WasDown bool
+	// Beat is what its nova-compute's heartbeats say, and Source what all signs together say
+	// of the host.
+	Beat   nova.Beat
+	Source Source
+	// Back names the other hosts that were fenced, are on again, and were not let in yet.
+	Back map[string]bool
+	// FailedOnRecord is how many instances the host's record says have failed. A
+	// new owner takes the order of sending from Nova, which does not show what it
+	// refused; the count on record tells it how many may stand before the frontier,
+	// so it must not fall behind by more than unrecorded.
+	FailedOnRecord int
+	Snapshot       Snapshot
+	Attempts       map[string]Attempt
+}
+
+// InDoubt is how many instances, first in the order of sending, may have been sent
+// unseen by an owner that died and left failedOnRecord in the record.
+func InDoubt(p Policy, failedOnRecord int) int {
+	return p.MaxInFlight + p.unrecorded() + failedOnRecord
+}
+
+// unrecorded is how many instances may fail before nothing more is sent until the
+// record says so, which is written every few seconds.
+func (p Policy) unrecorded() int { return max(p.MaxInFlight/4, 1) }
+
+// State is what is to be thought of one instance.
+type State string
+
+// The states of an instance of the host. Only Nova no longer having it on the
+// host counts as done: neither an evacuation record in whatever status, nor the
+// absence of a task is proof.
+const (
+	// Waiting: to be sent as soon as a slot is free.
+	Waiting State = "waiting"
+	// Sent: its request has no answer yet, or Nova does not show it yet.
+	Sent State = "sent"
+	// Rebuilding: Nova is working on it.
+	Rebuilding State = "rebuilding"
+	// Doubtful: a request that nobody can see may still be under way for it.
+	Doubtful State = "doubtful"
+	// Failed: an attempt failed; it is sent again after a pause.
+	Failed State = "failed"
+	// Skipped: it stays, for a reason.
+	Skipped State = "skipped"
+)
+
+// Instance is the verdict on one instance.
+type Instance struct {
+	ID, Name string
+	State    State
+	// Why explains the state in words, where there is something to explain.
+	Why string
+	// Dest is where it is being rebuilt, if known.
+	Dest string
+	// Reset is true where its vm_state has to be reset before it is sent.
+	Reset bool
+	// Began is when, by Nova's clock; zero where it is not being rebuilt.
+	Began time.Time
+}
+
+// Plan is what to do now, and what to say.
+type Plan struct {
+	// ForceDown is true where Nova has to be told first that the host is down.
+	// Nothing is sent before that was read back.
+	ForceDown bool
+	// Service is the host's nova-compute, as read.
+	Service nova.Service
+	// Sending is true where more may be sent as slots become free.
+	Sending bool
+	// Send holds the evacuations to send now, in order.
+	Send []Send
+	// Ask holds instances whose destination only placement can tell.
+	Ask []string
+	// Trace holds evacuations of which only their events can tell what keeps them.
+	Trace []nova.Migration
+	// Instances are the verdicts, in the order of sending.
+	Instances []Instance
+	// Done counts the instances that left the host in this generation.
+	Done int
+	// Settled is true when nothing is left to do.
+	Settled bool
+	// Returned is true where the host was on again before Nova was told that it is down, or
+	// was let in: it is not forced down, and nothing is sent.
+	Returned bool
+	// LetIn is true where a host that has returned needs nothing any more but to be enabled.
+	LetIn bool
+	// Held counts the instances that are not sent because they may run on the host. Begun is
+	// true where others were sent in this generation.
+	Held  int
+	Begun bool
+	// Wait says what it waits for, or what was left and why.
+	Wait string
+	// Until is when the plan changes by itself at the earliest; zero: only Nova
+	// can change it.
+	Until time.Time
+}
+
+// Send is one evacuation to be sent.
+type Send struct {
+	ID string
+	// Dest is where to, empty for the scheduler's choice.
+	Dest string
+	// Again is true where a rebuild of the instance has failed. Nova starts what it
+	// evacuates from error: one that was stopped has to be stopped when it has arrived.
+	Again bool
+	// Reset is true where its vm_state has to be reset to error first.
+	Reset bool
+}
+
+// Count is how many instances are in one of the given states.
+func (p Plan) Count(states ...State) int {
+	n := 0
+	for _, i := range p.Instances {
+		if slices.Contains(states, i.State) {
+			n++
+		}
+	}
+	return n
+}
