@@ -104,7 +104,6 @@ type Evacuation struct {
 	trusted    bool      // the witness in Nova was looked at
 	complained string
 	last       Progress
-	same       Comparison
 
 	// What the last look left to the glances after it, see glide.
 	queue    []Send
@@ -213,10 +212,6 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		return 0, false, err
 	}
 	plan := Decide(s, e.Policy)
-	if Compared != nil {
-		e.same.Situation, e.same.Plan, e.same.Words = s, plan, Words(plan, s)
-		Compared(e.same)
-	}
 	if plan.LetIn {
 		return 0, false, fmt.Errorf("evacuate host %s: %w", e.Host, ErrReturned)
 	}
@@ -261,21 +256,14 @@ func (e *Evacuation) situation(ctx context.Context) (s Situation, err error) {
 	}
 	e.noteArrivals(s)
 	e.noteOrphans(s)
-	same := Comparison{Policy: e.Policy, Asked: look, Prior: maps.Clone(e.attempts)}
 	e.attempts = Learn(s, e.Policy)
-	same.First = maps.Clone(e.attempts)
 	e.retryOnNewCapacity(look.Services)
-	same.Retried = maps.Clone(e.attempts)
 	s.Attempts = e.attempts
-	same.Questions = Ask(s, e.Policy)
-	s, err = e.answer(ctx, &look, s)
-	same.Answered = look
-	e.same = same
-	return s, err
+	return e.answer(ctx, look, s)
 }
 
 // answer asks what a situation leaves open, and gives the situation with the answers.
-func (e *Evacuation) answer(ctx context.Context, look *history.Look, s Situation) (_ Situation, err error) {
+func (e *Evacuation) answer(ctx context.Context, look history.Look, s Situation) (_ Situation, err error) {
 	questions := Ask(s, e.Policy)
 	if len(questions.Headed)+len(questions.Trace) == 0 {
 		return s, nil
@@ -286,7 +274,7 @@ func (e *Evacuation) answer(ctx context.Context, look *history.Look, s Situation
 	if look.Courses, err = e.trace(ctx, questions.Trace); err != nil {
 		return s, err
 	}
-	s.History = history.Read(*look)
+	s.History = history.Read(look)
 	e.attempts = Learn(s, e.Policy)
 	s.Attempts = e.attempts
 	return s, nil

@@ -117,7 +117,6 @@ func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 
 // TestChaos runs many schedules, or with -seed one.
 func TestChaos(t *testing.T) {
-	defer sayHowManyLooksWereCompared(t)
 	if *seed != 0 {
 		o := run(t, *seed, guards{}, true)
 		for _, b := range o.breaches {
