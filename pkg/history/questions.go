@@ -50,7 +50,7 @@ func (i Instance) toTrace(e Evacuation, turn Turn) bool {
 	case turn == ToSend:
 		return i.Server.VMState == vmError && completed
 	case turn == UnderWay && inError(i.Server):
-		return e.open()
+		return e.record.Open()
 	case turn == UnderWay:
 		return completed || e.Status == nova.StatusAccepted && i.now.Sub(e.Created) > answerTime
 	}

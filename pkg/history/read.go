@@ -149,7 +149,7 @@ func (r *reader) outcome(e Evacuation, i nova.Server) (Outcome, Evidence, string
 		// instance has come back to a host that is down is impossible; that its host is not yet
 		// seen to have changed is not.
 		return Arriving, ByStatus, e.Dest
-	case !e.open():
+	case !e.record.Open():
 		return Unknown, ByStatus, e.Dest
 	}
 	if o, by, at := r.lost(e); o != Unknown {
@@ -377,11 +377,6 @@ func (e Evacuation) unsuccessful() bool {
 func (e Evacuation) untaken() bool {
 	return e.Status == nova.StatusAccepted || e.Status == nova.StatusCompleted
 }
-
-// open answers whether the evacuation may still be under way, as far as the record says.
-// Completed may be one that a destination works on: the source's nova-compute was started,
-// and marked all its evacuations so (nova/compute/manager.py, _destroy_evacuated_instances).
-func (e Evacuation) open() bool { return e.untaken() || e.Status == nova.StatusPreMigrating }
 
 // short answers whether the record is short of completed, so that a start of the source's
 // nova-compute would destroy the instance's guest there.

@@ -2,9 +2,9 @@
 // gophercloud: the compute services, the instances of a host, the evacuation
 // records of a host, forcing a host down and evacuating an instance.
 //
-// It decides nothing. What an answer means for an evacuation is decided in
-// package evacuate; this package only makes sure that "Nova refused", "Nova was
-// not reached" and "nobody knows" are never taken for one another.
+// It decides nothing. Package history says what an answer means for an evacuation, and
+// package evacuate decides what is done about it. This package only makes sure that "Nova
+// refused", "Nova was not reached" and "nobody knows" are never taken for one another.
 package nova
 
 import (
