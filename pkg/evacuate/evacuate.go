@@ -1,8 +1,8 @@
 // Package evacuate carries the instances of one dead compute host to other hosts.
 //
-// Decide, a pure function, looks at what Nova says and decides; Evacuation, a thin
-// loop, asks and sends. The loop remembers only its own requests: whoever takes
-// over needs the host's record and a look at Nova, nothing else.
+// Package history says what a look at Nova means. Decide, a pure function, decides over that;
+// Evacuation, a thin loop, asks and sends. The loop remembers only its own requests: a new
+// owner needs the host's record and a look at Nova, nothing else.
 package evacuate
 
 import (
