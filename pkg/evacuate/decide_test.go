@@ -2,6 +2,7 @@ package evacuate
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
@@ -18,16 +20,60 @@ var (
 	policy = Policy{MaxInFlight: 2, APITime: time.Minute, RetryMin: 5 * time.Second, RetryMax: 5 * time.Minute}
 )
 
-// at is a situation one minute into the evacuation of the dead host src, with the
+// scene is a situation, and the look at Nova that its history is read from.
+type scene struct {
+	Situation
+	Since    time.Time
+	Skew     time.Duration
+	Back     map[string]bool
+	Snapshot history.Look
+}
+
+// situation is the scene's, with its history.
+func (s scene) situation() Situation {
+	look := s.Snapshot
+	look.Host, look.Since, look.Now, look.Clock = "src", s.Since, s.Now, history.Clock{Ahead: s.Skew}
+	look.SeenOn, look.Back = s.Source != SourceOff, s.Back
+	s.History = history.Read(look)
+	return s.Situation
+}
+
+// decide decides on the scene.
+func (s scene) decide(p Policy) Plan { return Decide(s.situation(), p) }
+
+// blank is the scene without any sentence: names, faults, and what Nova said of a failure.
+func (s scene) blank() scene {
+	s.Snapshot.Servers, s.Attempts = slices.Clone(s.Snapshot.Servers), maps.Clone(s.Attempts)
+	s.Snapshot.Courses = maps.Clone(s.Snapshot.Courses)
+	for n := range s.Snapshot.Servers {
+		one := &s.Snapshot.Servers[n]
+		one.Name = ""
+		if !strings.HasSuffix(one.Fault, "already exists.") { // Nova says that in the fault alone
+			one.Fault = ""
+		}
+	}
+	for id, a := range s.Attempts {
+		a.Err = ""
+		s.Attempts[id] = a
+	}
+	for id, c := range s.Snapshot.Courses {
+		if c.Err != "" {
+			c.Err = "?" // that there is one is a fact
+		}
+		s.Snapshot.Courses[id] = c
+	}
+	return s
+}
+
+// at is a scene one minute into the evacuation of the dead host src, with the
 // destinations d1 and d2 alive.
-func at(change func(*Situation)) Situation {
-	s := Situation{
-		Now: t0.Add(time.Minute), Host: "src", Since: t0,
-		Snapshot: Snapshot{
+func at(change func(*scene)) scene {
+	s := scene{
+		Situation: Situation{Now: t0.Add(time.Minute), Attempts: map[string]Attempt{}}, Since: t0,
+		Snapshot: history.Look{
 			Began:    t0.Add(time.Minute),
 			Services: []nova.Service{{Host: "src", ForcedDown: true}, {Host: "d1", Up: true, Enabled: true}, {Host: "d2", Up: true, Enabled: true}},
 		},
-		Attempts: map[string]Attempt{},
 	}
 	if change != nil {
 		change(&s)
@@ -51,11 +97,11 @@ func inError(id string) nova.Server {
 	return s
 }
 
-func evacuation(n int, id, status, dest string) nova.Migration {
+func evacuation(n int, id string, status nova.Status, dest string) nova.Migration {
 	return nova.Migration{ID: n, Instance: id, Source: "src", Dest: dest, Status: status, Created: t0.Add(10 * time.Second)}
 }
 
-func died(s *Situation, host string) {
+func died(s *scene, host string) {
 	for i := range s.Snapshot.Services {
 		if s.Snapshot.Services[i].Host == host {
 			s.Snapshot.Services[i].Up, s.Snapshot.Services[i].ForcedDown, s.Snapshot.Services[i].Updated = false, true, t0.Add(20*time.Second)
@@ -67,7 +113,7 @@ func TestDecide(t *testing.T) {
 	answered := t0.Add(30 * time.Second)
 	for _, c := range []struct {
 		name string
-		s    Situation
+		s    scene
 		// want lists the verdicts as "id:state", send what is sent: the id, and behind it
 		// the destination where one is asked for.
 		want, send string
@@ -76,7 +122,7 @@ func TestDecide(t *testing.T) {
 	}{
 		{
 			name: "nothing is sent before the host is known to be down",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Services[0].ForcedDown = false
 				s.Snapshot.Servers = []nova.Server{server("a")}
 			}),
@@ -84,7 +130,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a nova-compute that runs too early is named as the danger that it is, and what was not sent is held",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.WasDown, s.Source = true, SourceRuns
 				s.Snapshot.Servers = []nova.Server{server("a")}
 			}),
@@ -92,7 +138,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a host that is on with nothing before its nova-compute is sent nothing from, and what is on its way goes on",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.WasDown, s.Source = true, SourceOn
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), server("b")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
@@ -101,7 +147,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a host that is on behind a gate is evacuated",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.WasDown, s.Source = true, SourceGated
 				s.Snapshot.Servers = []nova.Server{server("a")}
 			}),
@@ -109,7 +155,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "after a sign of life nothing is sent until it is known",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.WasDown, s.Source = true, SourceUnsure
 				s.Snapshot.Servers = []nova.Server{server("a")}
 			}),
@@ -117,7 +163,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a host that runs and that everything has left, or is leaving, is no danger to be held for",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.WasDown, s.Source = true, SourceRuns
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
@@ -126,7 +172,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a host that Nova has heard from since its fencing, and that nobody has forced down, is left alone",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Services[0].ForcedDown, s.Snapshot.Services[0].Up, s.Snapshot.Services[0].Updated = false, true, t0.Add(20*time.Second)
 				s.Snapshot.Servers = []nova.Server{server("a"), inError("b")}
 			}),
@@ -134,7 +180,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "nor is it forced down when it has fallen silent again: its guests may run",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Services[0].ForcedDown, s.Snapshot.Services[0].Updated = false, t0.Add(20*time.Second)
 				s.Snapshot.Servers = []nova.Server{server("a")}
 			}),
@@ -142,7 +188,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a heartbeat from before the fencing is none since",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Services[0].ForcedDown, s.Snapshot.Services[0].Up, s.Snapshot.Services[0].Updated = false, true, t0.Add(2*time.Second)
 				s.Snapshot.Servers = []nova.Server{server("a")}
 			}),
@@ -150,7 +196,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a host that was evacuated in this generation and is up was let in: it is not forced down again",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Services[0].ForcedDown, s.Snapshot.Services[0].Up = false, true
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "b", "completed", "d1")}
@@ -159,7 +205,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a host whose forced_down was cleared meanwhile is not evacuated any more",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Services[0].ForcedDown = false
 				s.WasDown = true
 				s.Snapshot.Servers = []nova.Server{server("a")}
@@ -172,17 +218,17 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "an empty host that is not forced down is not settled",
-			s:    at(func(s *Situation) { s.Snapshot.Services[0].ForcedDown = false }),
+			s:    at(func(s *scene) { s.Snapshot.Services[0].ForcedDown = false }),
 			wait: "Nova to take the host for down",
 		},
 		{
 			name: "as many are sent as there are slots, in the order of their ids",
-			s:    at(func(s *Situation) { s.Snapshot.Servers = []nova.Server{server("c"), server("a"), server("b")} }),
+			s:    at(func(s *scene) { s.Snapshot.Servers = []nova.Server{server("c"), server("a"), server("b")} }),
 			want: "a:waiting b:waiting c:waiting", send: "a b", wait: "2 sent; 1 waiting for a slot",
 		},
 		{
 			name: "an instance being rebuilt keeps its slot",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), server("b"), server("c")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
 			}),
@@ -190,7 +236,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "no task is not completion while the record is open",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
 			}),
@@ -198,7 +244,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a record that is done does not count while Nova has the instance on the host",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "done", "d1")}
 			}),
@@ -206,7 +252,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a request without an answer keeps its slot, also when its instance is not listed",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a"), server("b"), server("c")}
 				s.Attempts["a"] = Attempt{Pending: true}
 				s.Attempts["z"] = Attempt{Pending: true}
@@ -215,7 +261,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a request answered after the look began is not sent again",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Attempts["a"] = Attempt{Answered: s.Snapshot.Began}
 			}),
@@ -223,7 +269,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "after a lost answer the instance is left alone for the API's time, and keeps its slot",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a"), server("b"), server("c")}
 				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: answered.Add(time.Minute)}
 			}),
@@ -231,7 +277,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a lost answer whose record shows up is a request that Nova took",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(8, "a", "accepted", "")}
 				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: answered.Add(time.Minute), LastRecord: 7}
@@ -240,7 +286,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a lost answer whose record has failed needs no more waiting",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(8, "a", "failed", "d1")}
 				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: answered.Add(time.Minute), LastRecord: 7}
@@ -249,7 +295,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "what has failed everywhere is the scheduler's choice again",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(8, "a", "failed", "d1"), evacuation(9, "a", "error", "d2")}
 			}),
@@ -257,7 +303,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a lost answer that never shows is sent again when its time is over",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: s.Now}
 			}),
@@ -265,7 +311,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a failed instance waits for its pause to end, and says why it failed",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				a := server("a")
 				a.VMState, a.Fault = "error", "No valid host was found."
 				s.Snapshot.Servers = []nova.Server{a}
@@ -276,7 +322,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "the pause over, it is sent again",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "error", "")}
 				s.Attempts["a"] = Attempt{Answered: answered, Over: true, Failures: 1, NotBefore: s.Now}
@@ -285,7 +331,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "an evacuation whose destination died is sent again",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1"), evacuation(2, "b", "pre-migrating", "d2")}
@@ -294,7 +340,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a rebuild that its operator has reset is sent again, to the same host",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Now = t0.Add(2 * time.Minute)
 				a := server("a")
 				a.VMState = "error"
@@ -305,7 +351,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a rebuild that takes long is named, with what to do if it is stuck",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Now = t0.Add(2 * time.Hour)
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1"), evacuation(2, "b", "pre-migrating", "d2")}
@@ -316,7 +362,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a destination that took it after it was fenced is alive again, and works on it",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Snapshot.Services[1].DisabledReason = "nova-evac gen=1 since=2026-03-01T03:00:20Z: fenced, being evacuated"
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
@@ -327,7 +373,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "one that merely does not answer is waited for",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Services[1].Up = false
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
@@ -336,7 +382,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "sent again after a death, the new record is the one that counts",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1"), evacuation(2, "a", "accepted", "")}
@@ -345,7 +391,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "accepted without a destination, placement knows that it was headed for a dead host",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Now = t0.Add(4 * time.Minute)
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
@@ -357,7 +403,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "the destination's time begins when the conductor has sent it, which may be late",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				died(s, "d2")
 				s.Now = t0.Add(4 * time.Minute)
@@ -370,7 +416,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "room on a host that was dead long before is left over from an earlier evacuation",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Now = t0.Add(time.Hour)
 				s.Snapshot.Services[1].Updated = t0.Add(-time.Hour)
@@ -383,7 +429,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "room on a dead host alone says nothing as long as that may come back and take it",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "")}
@@ -394,7 +440,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "accepted with nothing set aside but on the source is not scheduled yet",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "")}
@@ -404,7 +450,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "what an operator says is stuck on a host goes there again, where its guest may be",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Now = t0.Add(2 * time.Minute)
 				stuck, exists, dead := server("a"), server("b"), server("c")
 				stuck.VMState, exists.VMState, dead.VMState = "error", "error", "error"
@@ -417,7 +463,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "where its guest may run on a host that cannot be used, it waits for that host",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Now = t0.Add(2 * time.Minute)
 				tookLate, silent, dead := server("a"), server("b"), server("c")
 				tookLate.VMState, silent.VMState, dead.VMState = "error", "error", "error"
@@ -434,7 +480,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a record that its source's start has completed is over only where its events say so",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				for n, id := range []string{"a", "b"} {
 					one := server(id)
 					one.VMState = "error"
@@ -449,7 +495,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "its source's start hides when an instance came, the events do not",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a"), server("b"), server("c")}
 				for n, id := range []string{"a", "b", "c"} {
 					m := evacuation(n+1, id, "completed", "src")
@@ -462,7 +508,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "where the host was seen on again, an instance whose coming nobody can date is taken to have come since",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Source = SourceGated
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				m := evacuation(1, "a", "completed", "src")
@@ -473,7 +519,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "an evacuation from before the fencing ends in a moment without a task",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a"), server("b")}
 				s.Snapshot.Servers[0].Updated, s.Snapshot.Servers[1].Updated = t0.Add(55*time.Second), t0.Add(-time.Hour)
 				for n, id := range []string{"a", "b"} {
@@ -486,7 +532,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "what Nova gave up without a word to anybody is sent again",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Now = t0.Add(2 * time.Minute)
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", ""), evacuation(2, "b", "accepted", "")}
@@ -496,7 +542,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "what was given up before something else was sent counts no more",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Now = t0.Add(2 * time.Minute)
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", ""), evacuation(2, "a", "accepted", "")}
@@ -506,7 +552,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a destination that has taken later ones has lost one that it has not",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Now = t0.Add(4 * time.Minute)
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b"), rebuilding("c"), rebuilding("d")}
 				later := evacuation(4, "d", "pre-migrating", "d1")
@@ -520,7 +566,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "it has not while it is away, or has begun, or nothing shows what came first",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Snapshot.Services[1].ForcedDown = false
 				s.Now = t0.Add(4 * time.Minute)
@@ -534,7 +580,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a record left open by an earlier generation does not hold the instance back",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				old := evacuation(1, "a", "pre-migrating", "d1")
 				old.Created = t0.Add(-time.Hour)
 				s.Snapshot.Servers = []nova.Server{server("a")}
@@ -544,7 +590,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a record that the source's return has completed is still under way while its instance rebuilds",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "completed", "d1")}
 			}),
@@ -552,7 +598,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "nor is it over in the moment when the task has gone and the host has not changed",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "completed", "d1")}
 			}),
@@ -560,7 +606,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a completed record whose destination has died is sent again, for nothing was completed",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "completed", "d1")}
@@ -570,7 +616,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "nor was one completed that still waits for its destination or the conductor",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				died(s, "d1")
 				s.Snapshot.Servers = []nova.Server{rebuilding("a"), rebuilding("b")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "completed", "d1"), evacuation(2, "b", "completed", "d1")}
@@ -580,7 +626,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "of what was sent only now nobody can say that it is stuck",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Now = t0.Add(2 * time.Minute)
 				s.Snapshot.Servers = []nova.Server{server("a"), server("b")}
 				for n := range s.Snapshot.Servers {
@@ -595,7 +641,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "an evacuation begun by hand before the fencing is waited for while it rebuilds",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				old := evacuation(1, "a", "pre-migrating", "d1")
 				old.Created = t0.Add(-30 * time.Second)
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
@@ -605,12 +651,12 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "a rebuild by its user that the host took with it is no evacuation",
-			s:    at(func(s *Situation) { s.Snapshot.Servers = []nova.Server{rebuilding("a")} }),
+			s:    at(func(s *scene) { s.Snapshot.Servers = []nova.Server{rebuilding("a")} }),
 			want: "a:waiting", send: "a",
 		},
 		{
 			name: "an evacuation to this host from elsewhere is not this host's",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				m := evacuation(1, "a", "done", "src")
 				m.Source = "d2"
 				s.Snapshot.Servers = []nova.Server{server("a")}
@@ -620,7 +666,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "what Nova cannot evacuate is left, with its reason, and holds nothing up",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				a, b := server("a"), server("b")
 				a.VMState, b.TaskState = "paused", "deleting"
 				s.Snapshot.Servers = []nova.Server{a, b}
@@ -629,12 +675,12 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "an instance of a cell that is down is waited for",
-			s:    at(func(s *Situation) { s.Snapshot.Servers = []nova.Server{{ID: "a", Partial: true}} }),
+			s:    at(func(s *scene) { s.Snapshot.Servers = []nova.Server{{ID: "a", Partial: true}} }),
 			want: "a:rebuilding",
 		},
 		{
 			name: "after a takeover the first in the order are in doubt and those behind them go out",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Doubt, s.DoubtUntil = 2, s.Now.Add(time.Second)
 				s.Snapshot.Servers = []nova.Server{server("a"), rebuilding("b"), server("c"), server("d")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "b", "pre-migrating", "d1")}
@@ -643,7 +689,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "after a takeover what failed before is in doubt wherever it stands",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Doubt, s.DoubtUntil = 1, s.Now.Add(time.Second)
 				s.Snapshot.Servers = []nova.Server{server("a"), server("b"), server("z")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "z", "failed", "d1")}
@@ -652,7 +698,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "the time of doubt over, they are sent",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				s.Doubt, s.DoubtUntil = 2, s.Now
 				s.Snapshot.Servers = []nova.Server{server("a")}
 			}),
@@ -660,7 +706,7 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name: "when more have failed than the record tells a next owner, nothing more is sent",
-			s: at(func(s *Situation) {
+			s: at(func(s *scene) {
 				for _, id := range []string{"a", "b"} {
 					s.Snapshot.Servers = append(s.Snapshot.Servers, server(id))
 					s.Attempts[id] = Attempt{Answered: answered, Over: true, NotBefore: s.Now.Add(time.Second)}
@@ -671,7 +717,11 @@ func TestDecide(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			plan := Decide(c.s, policy)
+			plan := c.s.decide(policy)
+			nameless := func(i Instance) Instance { i.Name = ""; return i }
+			if diff := cmp.Diff(plan, c.s.blank().decide(policy), cmp.Transformer("nameless", nameless), cmp.AllowUnexported(history.Time{})); diff != "" {
+				t.Errorf("with every sentence blank: %s", diff)
+			}
 			var got []string
 			for _, i := range plan.Instances {
 				got = append(got, i.ID+":"+string(i.State))
@@ -689,36 +739,36 @@ func TestDecide(t *testing.T) {
 			if plan.Settled != c.settled {
 				t.Errorf("settled: %v", plan.Settled)
 			}
-			if !strings.Contains(plan.Wait, c.wait) {
-				t.Errorf("waits for %q, expected in it %q", plan.Wait, c.wait)
+			if wait := Words(plan, c.s.situation()); !strings.Contains(wait, c.wait) {
+				t.Errorf("waits for %q, expected in it %q", wait, c.wait)
 			}
 		})
 	}
 }
 
 func TestDoneIsCountedFromNovaAlone(t *testing.T) {
-	s := at(func(s *Situation) {
+	s := at(func(s *scene) {
 		s.Snapshot.Servers = []nova.Server{server("c")}
 		old := evacuation(1, "x", "completed", "d1")
 		old.Created = t0.Add(-time.Hour)
 		s.Snapshot.Evacuations = []nova.Migration{old, evacuation(2, "a", "failed", "d1"), evacuation(3, "a", "done", "d2"),
 			evacuation(4, "b", "completed", "d1"), evacuation(5, "c", "done", "d1"), evacuation(6, "d", "error", "")}
 	})
-	if plan := Decide(s, policy); plan.Done != 2 {
+	if plan := s.decide(policy); plan.Done != 2 {
 		t.Errorf("%d done; a and b are, c is still on the host, d failed and was deleted, x is of an earlier time", plan.Done)
 	}
 }
 
 func TestNovasClockMayBeAheadOrBehind(t *testing.T) {
 	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
-		s := at(func(s *Situation) {
+		s := at(func(s *scene) {
 			s.Skew = skew
 			m := evacuation(1, "a", "pre-migrating", "d1")
 			m.Created = t0.Add(skew + time.Second)
 			s.Snapshot.Servers = []nova.Server{server("a")}
 			s.Snapshot.Evacuations = []nova.Migration{m}
 		})
-		if plan := Decide(s, policy); len(plan.Send) != 0 {
+		if plan := s.decide(policy); len(plan.Send) != 0 {
 			t.Errorf("skew %v: an evacuation of this generation was taken for an old one", skew)
 		}
 	}
@@ -728,18 +778,18 @@ func TestLearn(t *testing.T) {
 	answered := t0.Add(30 * time.Second)
 	for _, c := range []struct {
 		name string
-		s    Situation
+		s    scene
 		want Attempt
 	}{
 		{"an instance that is still there with nothing under way has failed",
-			at(func(s *Situation) {
+			at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "failed", "d1")}
 				s.Attempts["a"] = Attempt{Answered: answered, Failures: 1}
 			}),
 			Attempt{Answered: answered, Over: true, Failures: 2, NotBefore: t0.Add(70 * time.Second)}},
 		{"one whose destination died has not failed",
-			at(func(s *Situation) {
+			at(func(s *scene) {
 				died(s, "d1")
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "pre-migrating", "d1")}
@@ -747,27 +797,27 @@ func TestLearn(t *testing.T) {
 			}),
 			Attempt{Answered: answered, Over: true}},
 		{"one under way is not over",
-			at(func(s *Situation) {
+			at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{rebuilding("a")}
 				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "accepted", "")}
 				s.Attempts["a"] = Attempt{Answered: answered}
 			}),
 			Attempt{Answered: answered}},
 		{"one whose answer was lost is not over before its time",
-			at(func(s *Situation) {
+			at(func(s *scene) {
 				s.Snapshot.Servers = []nova.Server{server("a")}
 				s.Attempts["a"] = Attempt{Answered: answered, UnknownUntil: s.Now.Add(time.Second)}
 			}),
 			Attempt{Answered: answered, UnknownUntil: t0.Add(61 * time.Second)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, Learn(c.s, policy)["a"]); diff != "" {
+			if diff := cmp.Diff(c.want, Learn(c.s.situation(), policy)["a"]); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
-	s := at(func(s *Situation) { s.Attempts["a"] = Attempt{Answered: answered} })
-	if got := Learn(s, policy); len(got) != 0 {
+	s := at(func(s *scene) { s.Attempts["a"] = Attempt{Answered: answered} })
+	if got := Learn(s.situation(), policy); len(got) != 0 {
 		t.Errorf("an instance that has left is still remembered: %v", got)
 	}
 }
@@ -781,6 +831,9 @@ func TestPausesGrowToTheirBound(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// dead answers whether a host is forced down.
+func dead(host string, services map[string]nova.Service) bool { return services[host].ForcedDown }
 
 // Whatever Nova shows, some things must never happen.
 func TestDecideNeverSendsWhatMayBeUnderWay(t *testing.T) {
@@ -799,7 +852,7 @@ func TestDecideNeverSendsWhatMayBeUnderWay(t *testing.T) {
 			s.Snapshot.Servers = append(s.Snapshot.Servers, srv)
 			for range rapid.IntRange(0, 2).Draw(t, "records") {
 				s.Snapshot.Evacuations = append(s.Snapshot.Evacuations, evacuation(len(s.Snapshot.Evacuations)+1, id,
-					rapid.SampledFrom([]string{"accepted", "pre-migrating", "done", "completed", "error", "failed"}).Draw(t, "status"),
+					rapid.SampledFrom([]nova.Status{"accepted", "pre-migrating", "done", "completed", "error", "failed"}).Draw(t, "status"),
 					rapid.SampledFrom(hosts).Draw(t, "dest")))
 			}
 			if rapid.Bool().Draw(t, "tried") {
@@ -807,7 +860,7 @@ func TestDecideNeverSendsWhatMayBeUnderWay(t *testing.T) {
 					Answered: s.Snapshot.Began.Add(time.Duration(rapid.IntRange(-5, 5).Draw(t, "answered")) * time.Second)}
 			}
 		}
-		plan := Decide(s, policy)
+		plan := s.decide(policy)
 		if len(plan.Send) > 0 && !s.Snapshot.Services[0].ForcedDown {
 			t.Fatal("sent from a host that is not known to be down")
 		}
@@ -840,8 +893,8 @@ func TestDecideNeverSendsWhatMayBeUnderWay(t *testing.T) {
 }
 
 func TestPolicyDecidesOnWhatCostsTheUserSomething(t *testing.T) {
-	with := func(state string, records ...nova.Migration) Situation {
-		return at(func(s *Situation) {
+	with := func(state string, records ...nova.Migration) scene {
+		return at(func(s *scene) {
 			one := server("a")
 			one.VMState = state
 			s.WasDown, s.Snapshot.Servers, s.Snapshot.Evacuations = true, []nova.Server{one}, records
@@ -850,7 +903,7 @@ func TestPolicyDecidesOnWhatCostsTheUserSomething(t *testing.T) {
 	failed := evacuation(1, "a", "failed", "d1")
 	for _, c := range []struct {
 		name   string
-		s      Situation
+		s      scene
 		change func(*Policy)
 		want   string
 	}{
@@ -866,7 +919,7 @@ func TestPolicyDecidesOnWhatCostsTheUserSomething(t *testing.T) {
 			if c.change != nil {
 				c.change(&p)
 			}
-			if got := fmt.Sprint(Decide(c.s, p).Send); got != c.want {
+			if got := fmt.Sprint(c.s.decide(p).Send); got != c.want {
 				t.Errorf("sends %s, expected %s", got, c.want)
 			}
 		})
@@ -874,7 +927,7 @@ func TestPolicyDecidesOnWhatCostsTheUserSomething(t *testing.T) {
 }
 
 func TestOfThoseInErrorThoseAreTracedWhoseTurnIsNextAndThoseThatWaitForAHost(t *testing.T) {
-	s := at(func(s *Situation) {
+	s := at(func(s *scene) {
 		for n, id := range []string{"a", "b", "c", "d"} {
 			one := server(id)
 			one.VMState = "error"
@@ -891,7 +944,7 @@ func TestOfThoseInErrorThoseAreTracedWhoseTurnIsNextAndThoseThatWaitForAHost(t *
 		s.Now = t0.Add(2 * time.Minute)
 	})
 	var traced []string
-	for _, m := range Decide(s, Policy{MaxInFlight: 3}).Trace {
+	for _, m := range Ask(s.situation(), Policy{MaxInFlight: 3}).Trace {
 		traced = append(traced, m.Instance)
 	}
 	if diff := cmp.Diff([]string{"a", "c", "e"}, traced); diff != "" {

@@ -1,12 +1,11 @@
 // Package evacuate carries the instances of one dead compute host to other hosts.
 //
-// Decide, a pure function, looks at what Nova says and decides; Evacuation, a thin
-// loop, asks and sends. The loop remembers only its own requests: whoever takes
-// over needs the host's record and a look at Nova, nothing else.
+// Package history says what a look at Nova means. Decide, a pure function, decides over that;
+// Evacuation, a thin loop, asks and sends. The loop remembers only its own requests: a new
+// owner needs the host's record and a look at Nova, nothing else.
 package evacuate
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -88,6 +88,7 @@ type Evacuation struct {
 	Distrust func(ctx context.Context, more int) error
 	Log      *logrus.Entry
 
+	words      func(Plan, Situation) string // Words, unless a test wants none made
 	novaHost   string
 	doubtUntil time.Time
 	onRecord   int
@@ -134,9 +135,6 @@ const (
 	// idlePoll is the pause between two looks while all that is left waits for its
 	// pause to end: new capacity must be noticed within seconds.
 	idlePoll = 3 * time.Second
-	// longestRebuild is how far back evacuations are looked for that were begun before
-	// this fencing, by hand or for an earlier one, and may still be under way.
-	longestRebuild = 24 * time.Hour
 	// maxTrouble is the longest pause between two looks that fail.
 	maxTrouble = 10 * time.Second
 	// drain is how long an evacuation that is stopped waits for the answers to what
@@ -167,6 +165,9 @@ var ErrReturned = errors.New("the host is up, and nothing is left to evacuate")
 // Run returns nil when nothing is left to evacuate, and ErrReturned. Otherwise it goes on until ctx
 // ends: a host is never given up.
 func (e *Evacuation) Run(ctx context.Context) error {
+	if e.words == nil {
+		e.words = Words
+	}
 	e.pulse = nova.Pulse{}
 	e.attempts, e.sentAt, e.arrived = map[string]Attempt{}, map[string]time.Time{}, map[string]bool{}
 	e.answers = make(chan answer, e.Policy.MaxInFlight)
@@ -207,37 +208,11 @@ func (e *Evacuation) DoubtOver() bool { return e.Doubt == 0 || !e.Now().Before(e
 // step looks once and acts on it. It returns the pause until the next look.
 func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled bool, err error) {
 	began := e.Now()
-	snapshot, err := e.look(ctx)
+	s, err := e.situation(ctx)
 	if err != nil {
 		return 0, false, err
 	}
-	if err := e.heed(ctx, snapshot.Services); err != nil {
-		return 0, false, err
-	}
-	e.feel(snapshot.Services)
-	s := Situation{
-		Now: e.Now(), Host: e.novaHost, Since: e.Witness.Since, Reason: e.Witness.Reason(), Skew: e.Nova.Skew(),
-		Beat: e.beat, Source: e.source(), Back: e.back(snapshot.Services),
-		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
-		Snapshot: snapshot, Attempts: e.attempts,
-	}
-	e.noteArrivals(s)
-	e.noteOrphans(s)
-	e.attempts = Learn(s, e.Policy)
-	e.retryOnNewCapacity(snapshot.Services)
-	s.Attempts = e.attempts
 	plan := Decide(s, e.Policy)
-	if len(plan.Ask)+len(plan.Trace) > 0 {
-		if s.Snapshot.Headed, err = e.ask(ctx, plan.Ask); err != nil {
-			return 0, false, err
-		}
-		if s.Snapshot.Courses, err = e.trace(ctx, plan.Trace); err != nil {
-			return 0, false, err
-		}
-		e.attempts = Learn(s, e.Policy)
-		s.Attempts = e.attempts
-		plan = Decide(s, e.Policy)
-	}
 	if plan.LetIn {
 		return 0, false, fmt.Errorf("evacuate host %s: %w", e.Host, ErrReturned)
 	}
@@ -245,11 +220,11 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		e.wasDown = true
 		e.pulse = nova.Pulse{} // what moved until now was Nova being told
 	}
-	e.newest = newest(s)
+	e.newest = newest(s.History)
 	if err := e.act(ctx, plan); err != nil {
 		return 0, false, err
 	}
-	e.report(plan, s.Source)
+	e.report(plan, s)
 	e.enqueue(plan)
 	if err := e.stopArrivals(ctx); err != nil {
 		return 0, false, err
@@ -261,6 +236,54 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 	return e.pause(plan, e.Now().Sub(began)), plan.Settled, nil
 }
 
+// situation looks at Nova, and asks what one look leaves open, so that everything is known
+// that a decision needs.
+func (e *Evacuation) situation(ctx context.Context) (s Situation, err error) {
+	look, err := e.look(ctx)
+	if err != nil {
+		return s, err
+	}
+	if err := e.heed(ctx, look.Services); err != nil {
+		return s, err
+	}
+	e.feel(look.Services)
+	source := e.source()
+	look.Now, look.Clock = e.Now(), e.clock()
+	look.SeenOn, look.Back = source != SourceOff, e.back(look.Services)
+	s = Situation{
+		Now: look.Now, Reason: e.Witness.Reason(), Beat: e.beat, Source: source,
+		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
+		History: history.Read(look), Attempts: e.attempts,
+	}
+	e.noteArrivals(s)
+	e.noteOrphans(s)
+	e.attempts = Learn(s, e.Policy)
+	e.retryOnNewCapacity(look.Services)
+	s.Attempts = e.attempts
+	return e.answer(ctx, look, s)
+}
+
+// answer asks what a situation leaves open, and gives the situation with the answers.
+func (e *Evacuation) answer(ctx context.Context, look history.Look, s Situation) (_ Situation, err error) {
+	questions := Ask(s, e.Policy)
+	if len(questions.Headed)+len(questions.Trace) == 0 {
+		return s, nil
+	}
+	if look.Headed, err = e.headed(ctx, questions.Headed); err != nil {
+		return s, err
+	}
+	if look.Courses, err = e.trace(ctx, questions.Trace); err != nil {
+		return s, err
+	}
+	s.History = history.Read(look)
+	e.attempts = Learn(s, e.Policy)
+	s.Attempts = e.attempts
+	return s, nil
+}
+
+// clock leads from our clock to Nova's.
+func (e *Evacuation) clock() history.Clock { return history.Clock{Ahead: e.Nova.Skew()} }
+
 // feel notes what the heartbeats of the host's nova-compute say.
 func (e *Evacuation) feel(services []nova.Service) {
 	e.beat = nova.Silent
@@ -269,7 +292,7 @@ func (e *Evacuation) feel(services []nova.Service) {
 		// Long after the fencing only a heartbeat moves a service of which Nova knows no more
 		// than the hook told it, or a request of somebody else.
 		told, ours := record.ParseReason(service.DisabledReason)
-		late := service.Updated.After(e.Witness.Since.Add(e.Nova.Skew() + e.Policy.APITime + clockMargin))
+		late := e.clock().Fenced(e.Witness.Since).OverBy(e.Policy.APITime, history.Stamp(service.Updated))
 		if !e.told && service.ForcedDown && ours && told.Claim == "" && late {
 			e.suspect = e.Now().Add(nova.BeatLife)
 		}
@@ -299,6 +322,14 @@ func (e *Evacuation) back(services []nova.Service) map[string]bool {
 	return e.Back(services)
 }
 
+func find(services []nova.Service, host string) (nova.Service, bool) {
+	at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
+	if at < 0 {
+		return nova.Service{}, false
+	}
+	return services[at], true
+}
+
 // heed compares what Nova's service record says of the host's claims with ours.
 func (e *Evacuation) heed(ctx context.Context, services []nova.Service) error {
 	service, _ := find(services, e.novaHost)
@@ -324,9 +355,9 @@ func (e *Evacuation) heed(ctx context.Context, services []nova.Service) error {
 	return nil
 }
 
-// look takes a snapshot. Records before instances: see Snapshot.
-func (e *Evacuation) look(ctx context.Context) (Snapshot, error) {
-	s := Snapshot{Began: e.Now()}
+// look takes a look at Nova. Records before instances: see history.Look.
+func (e *Evacuation) look(ctx context.Context) (history.Look, error) {
+	s := history.Look{Since: e.Witness.Since, Began: e.Now()}
 	var err error
 	if s.Services, err = e.Nova.Services(ctx); err != nil {
 		return s, err
@@ -335,16 +366,16 @@ func (e *Evacuation) look(ctx context.Context) (Snapshot, error) {
 	if err != nil {
 		return s, err
 	}
-	e.novaHost = service.Host
-	since := e.Witness.Since.Add(e.Nova.Skew() - longestRebuild)
-	if s.Evacuations, err = e.Nova.Evacuations(ctx, e.novaHost, since); err != nil {
+	e.novaHost, s.Host = service.Host, service.Host
+	if s.Evacuations, err = e.Nova.Evacuations(ctx, e.novaHost, e.clock().Fenced(s.Since).Records()); err != nil {
 		return s, err
 	}
 	s.Servers, err = e.Nova.Servers(ctx, e.novaHost)
 	return s, err
 }
 
-func (e *Evacuation) ask(ctx context.Context, ids []string) (map[string][]string, error) {
+// headed gives the hosts on which placement has set room aside for instances.
+func (e *Evacuation) headed(ctx context.Context, ids []string) (map[string][]string, error) {
 	headed := map[string][]string{}
 	for _, id := range ids {
 		hosts, err := e.Nova.Destinations(ctx, id)
@@ -379,7 +410,7 @@ func (e *Evacuation) trace(ctx context.Context, evacuations []nova.Migration) (m
 func (e *Evacuation) retryOnNewCapacity(services []nova.Service) {
 	now, more := map[string]bool{}, false
 	for _, s := range services {
-		if usable(s) {
+		if history.Usable(s) {
 			now[s.Host] = true
 			more = more || !e.usable[s.Host]
 		}
@@ -395,9 +426,9 @@ func (e *Evacuation) retryOnNewCapacity(services []nova.Service) {
 
 // noteArrivals finds the instances that have left the host and are to be stopped.
 func (e *Evacuation) noteArrivals(s Situation) {
-	listed := ids(s.Snapshot.Servers)
+	listed := listed(s.History)
 	for id, a := range e.attempts {
-		if a.Stop && !listed[id] && !a.Pending && a.Answered.Before(s.Snapshot.Began) {
+		if a.Stop && !listed[id] && !a.unseen(s.History.Began) {
 			e.arrived[id] = true
 		}
 	}
@@ -408,17 +439,26 @@ func (e *Evacuation) noteArrivals(s Situation) {
 // owns then until the destination's nova-compute reaps it, after half an hour by default
 // (seen on Nova 26.2, case J; nova/compute/manager.py, _cleanup_running_deleted_instances).
 func (e *Evacuation) noteOrphans(s Situation) {
-	listed, pasts := ids(s.Snapshot.Servers), records(s)
+	listed := listed(s.History)
 	for _, i := range e.last.Instances {
 		a, sent := e.attempts[i.ID]
-		accepted := sent && !a.Pending && a.Err == "" && a.Answered.Before(s.Snapshot.Began)
-		if i.State != Rebuilding && !accepted || listed[i.ID] || len(pasts[i.ID].all) > 0 {
+		accepted := sent && !a.Refused && !a.unseen(s.History.Began)
+		if i.State != Rebuilding && !accepted || listed[i.ID] || s.History.Has(i.ID) {
 			continue
 		}
-		what := fmt.Sprintf("%s was deleted while it was rebuilt: its guest may be left on %s until Nova reaps it", cmp.Or(i.Name, i.ID), cmp.Or(i.Dest, "its destination"))
+		what := deleted(i)
 		e.orphaned = append(e.orphaned, what)
 		e.Log.WithField("instance", i.ID).Warn(what)
 	}
+}
+
+// listed are the instances that Nova has on the host.
+func listed(h history.History) map[string]bool {
+	listed := map[string]bool{}
+	for _, i := range h.Instances {
+		listed[i.Server.ID] = true
+	}
+	return listed
 }
 
 // stopArrivals stops them. One that Nova refuses to stop, or knows no more, is well.
@@ -437,10 +477,11 @@ func (e *Evacuation) stopArrivals(ctx context.Context) error {
 	return nil
 }
 
-func newest(s Situation) map[string]int {
+// newest are the ids of the newest evacuation records of the instances on the host.
+func newest(h history.History) map[string]int {
 	newest := map[string]int{}
-	for _, m := range s.Snapshot.Evacuations {
-		newest[m.Instance] = max(newest[m.Instance], m.ID)
+	for _, i := range h.Instances {
+		newest[i.Server.ID] = i.Newest()
 	}
 	return newest
 }
@@ -508,7 +549,7 @@ func (e *Evacuation) answered(got answer) {
 		e.attempts[got.id] = a
 		return
 	}
-	a.Err = reason(got.err)
+	a.Refused, a.Err = true, reason(got.err)
 	e.refused = true
 	switch {
 	case errors.Is(got.err, nova.ErrUnknownOutcome):
@@ -528,22 +569,15 @@ func (e *Evacuation) answered(got answer) {
 	log.Warn(got.err)
 }
 
-// reason is an error's message without what was being done, which its reader knows.
-func reason(err error) string {
-	var e *nova.Error
-	if errors.As(err, &e) {
-		return e.Message
-	}
-	return err.Error()
-}
-
-func (e *Evacuation) report(plan Plan, source Source) {
+// report tells of a plan, and puts it in words. The words are made here, when everything is
+// decided.
+func (e *Evacuation) report(plan Plan, s Situation) {
 	p := Progress{
 		Done: plan.Done, Total: plan.Done + len(plan.Instances),
 		Failed: plan.Count(Failed), Skipped: plan.Count(Skipped),
 		InFlight: plan.Count(Sent, Rebuilding) + len(plan.Send),
-		Wait:     plan.Wait, Instances: plan.Instances,
-		Held: plan.Held, Source: source, Begun: plan.Begun,
+		Wait:     e.words(plan, s), Instances: plan.Instances,
+		Held: plan.Held, Source: s.Source, Begun: plan.Begun,
 	}
 	if n := len(e.orphaned); n > 0 {
 		p.Wait = strings.TrimPrefix(fmt.Sprintf("%s; %d deleted meanwhile, %s", p.Wait, n, e.orphaned[0]), "; ")
@@ -608,7 +642,7 @@ func (e *Evacuation) enqueue(plan Plan) {
 			e.inFlight[i.ID] = true
 		case i.State == Waiting && !sending[i.ID]:
 			// Those that failed have been decided on one by one: a look sends them.
-			if plan.Sending && e.attempts[i.ID].Failures == 0 && i.Why == "" && !i.Reset {
+			if plan.Sending && e.attempts[i.ID].Failures == 0 && i.Reason == NoReason && !i.Reset {
 				e.queue = append(e.queue, Send{ID: i.ID})
 			}
 		}

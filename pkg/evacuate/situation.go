@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
@@ -46,27 +47,6 @@ func (p Policy) Pause(failures int) time.Duration {
 	return min(pause, p.RetryMax)
 }
 
-// Snapshot is one look at Nova, taken in this order: evacuation records, then
-// instances. Never the other way round: an instance that was listed on the source
-// before its record was seen done would look as if it had to be sent again.
-type Snapshot struct {
-	// Began is when the first request of the look was made, on our clock.
-	Began time.Time
-	// Services are all nova-computes.
-	Services []nova.Service
-	// Evacuations are the records from or to the host, at least those created since
-	// the generation began.
-	Evacuations []nova.Migration
-	// Servers are the instances that Nova has on the host.
-	Servers []nova.Server
-	// Headed holds, for instances whose evacuation is accepted and has no
-	// destination yet, the hosts that placement has set aside for them. It has no
-	// entry for an instance that was not asked about.
-	Headed map[string][]string
-	// Courses holds what the events of some evacuations say, by the ids of their records.
-	Courses map[int]nova.Course
-}
-
 // Attempt is what this process knows of the requests it sent for one instance. It
 // is lost when the process dies; what it holds that matters is covered by the
 // order of sending (see Situation.Doubt).
@@ -89,19 +69,16 @@ type Attempt struct {
 	Failures int
 	// NotBefore is when the instance may be sent again.
 	NotBefore time.Time
-	// Err is what came of the last attempt, in Nova's words.
-	Err string
+	// Refused is true where the last answer was anything but a yes, and Err says what it was, in
+	// Nova's words.
+	Refused bool
+	Err     string
 }
 
 // Situation is all that a decision rests on.
 type Situation struct {
+	// Now is the present by our clock, as all times here are.
 	Now time.Time
-	// Host is Nova's name of the host.
-	Host string
-	// Since is when this generation of the evacuation began, and Skew how much
-	// Nova's clock is ahead of ours.
-	Since time.Time
-	Skew  time.Duration
 	// Doubt is how many instances, the first in the order of sending, may have been
 	// sent by an owner that died before Nova showed it; until DoubtUntil they are
 	// left alone, and so are those that failed and would be sent again.
@@ -115,15 +92,14 @@ type Situation struct {
 	// of the host.
 	Beat   nova.Beat
 	Source Source
-	// Back names the other hosts that were fenced, are on again, and were not let in yet.
-	Back map[string]bool
 	// FailedOnRecord is how many instances the host's record says have failed. A
 	// new owner takes the order of sending from Nova, which does not show what it
 	// refused; the count on record tells it how many may stand before the frontier,
 	// so it must not fall behind by more than unrecorded.
 	FailedOnRecord int
-	Snapshot       Snapshot
-	Attempts       map[string]Attempt
+	// History is what a look at Nova means, and Attempts are our own requests, by instance.
+	History  history.History
+	Attempts map[string]Attempt
 }
 
 // InDoubt is how many instances, first in the order of sending, may have been sent
@@ -157,21 +133,56 @@ const (
 	Skipped State = "skipped"
 )
 
+// Reason is why an instance is in its state, where there is something to say.
+type Reason int
+
+const (
+	// NoReason: nothing has befallen it.
+	NoReason Reason = iota
+
+	// RequestFailed: the answer to its last request was not a yes.
+	RequestFailed
+	// RebuildFailed: its last evacuation has failed.
+	RebuildFailed
+	// GivenUp: Nova's conductor has given its last evacuation up.
+	GivenUp
+	// Lost: the destination of its last evacuation has lost it.
+	Lost
+	// NoEnd: an evacuation of it has no end in Nova, and may have left a guest.
+	NoEnd
+
+	// CameSince: it has come to the host after that was fenced.
+	CameSince
+	// LeftInError: it was in error, and the policy leaves those.
+	LeftInError
+	// NotEvacuable: Nova does not evacuate an instance in its vm_state.
+	NotEvacuable
+	// BeingDeleted: its user has asked for its deletion.
+	BeingDeleted
+
+	// AnswerLost: the answer to its request was lost.
+	AnswerLost
+	// SentBefore: the owner before may have sent it.
+	SentBefore
+)
+
 // Instance is the verdict on one instance.
 type Instance struct {
 	ID, Name string
 	State    State
-	// Why explains the state in words, where there is something to explain.
-	Why string
+	Reason   Reason
+	// GuestOutOfReach is true where it is Failed because a guest of it may run on a host that
+	// cannot be used.
+	GuestOutOfReach bool
 	// Dest is where it is being rebuilt, if known.
 	Dest string
 	// Reset is true where its vm_state has to be reset before it is sent.
 	Reset bool
-	// Began is when, by Nova's clock; zero where it is not being rebuilt.
-	Began time.Time
+	// Began is when its evacuation began, by Nova's clock; zero where it is not being rebuilt.
+	Began history.Time
 }
 
-// Plan is what to do now, and what to say.
+// Plan is what to do now. It holds no sentence: Words puts it in words.
 type Plan struct {
 	// ForceDown is true where Nova has to be told first that the host is down.
 	// Nothing is sent before that was read back.
@@ -182,11 +193,7 @@ type Plan struct {
 	Sending bool
 	// Send holds the evacuations to send now, in order.
 	Send []Send
-	// Ask holds instances whose destination only placement can tell.
-	Ask []string
-	// Trace holds evacuations of which only their events can tell what keeps them.
-	Trace []nova.Migration
-	// Instances are the verdicts, in the order of sending.
+	// Instances are the verdicts on the instances of the history, in the same order.
 	Instances []Instance
 	// Done counts the instances that left the host in this generation.
 	Done int
@@ -201,8 +208,6 @@ type Plan struct {
 	// true where others were sent in this generation.
 	Held  int
 	Begun bool
-	// Wait says what it waits for, or what was left and why.
-	Wait string
 	// Until is when the plan changes by itself at the earliest; zero: only Nova
 	// can change it.
 	Until time.Time

@@ -575,7 +575,7 @@ func (c *Client) Evacuations(ctx context.Context, host string, since time.Time) 
 				Type     string  `json:"migration_type"`
 				Source   *string `json:"source_compute"`
 				Dest     *string `json:"dest_compute"`
-				Status   string  `json:"status"`
+				Status   Status  `json:"status"`
 				Created  stamp   `json:"created_at"`
 				Updated  stamp   `json:"updated_at"`
 			} `json:"migrations"`

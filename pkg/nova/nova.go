@@ -2,9 +2,9 @@
 // gophercloud: the compute services, the instances of a host, the evacuation
 // records of a host, forcing a host down and evacuating an instance.
 //
-// It decides nothing. What an answer means for an evacuation is decided in
-// package evacuate; this package only makes sure that "Nova refused", "Nova was
-// not reached" and "nobody knows" are never taken for one another.
+// It decides nothing. Package history says what an answer means for an evacuation, and
+// package evacuate decides what is done about it. This package only makes sure that "Nova
+// refused", "Nova was not reached" and "nobody knows" are never taken for one another.
 package nova
 
 import (
@@ -70,16 +70,39 @@ func (s Server) Evacuable() bool {
 	return s.VMState == "active" || s.VMState == "stopped" || s.VMState == "error"
 }
 
+// Status is the status of a migration record, in Nova's words.
+type Status string
+
+// The statuses that Nova gives the record of an evacuation.
+const (
+	// StatusAccepted: nova-api has made the record (nova/compute/api.py, evacuate).
+	StatusAccepted Status = "accepted"
+	// StatusPreMigrating: a destination has claimed the instance
+	// (nova/compute/resource_tracker.py, _claim).
+	StatusPreMigrating Status = "pre-migrating"
+	// StatusDone: the destination has finished, and the instance's host was changed
+	// (nova/compute/manager.py, rebuild_instance).
+	StatusDone Status = "done"
+	// StatusCompleted: nova-compute of the source was started, and has marked the record so
+	// whatever had become of it (nova/compute/manager.py, _destroy_evacuated_instances).
+	StatusCompleted Status = "completed"
+	// StatusError: the conductor found no valid host (nova/conductor/manager.py,
+	// rebuild_instance).
+	StatusError Status = "error"
+	// StatusFailed: the rebuild failed on the destination (nova/compute/manager.py,
+	// rebuild_instance).
+	StatusFailed Status = "failed"
+)
+
 // Migration is one evacuation record of GET /os-migrations.
 type Migration struct {
 	ID       int
 	Instance string
 	// Source and Dest are the compute hosts. Dest is empty until a destination
 	// has claimed the instance, or for ever where policy hides it.
-	Source string
-	Dest   string
-	// Status is accepted, pre-migrating, done, completed, error or failed.
-	Status  string
+	Source  string
+	Dest    string
+	Status  Status
 	Created time.Time
 	// Updated is when Nova last wrote it, zero for never.
 	Updated time.Time
@@ -89,7 +112,7 @@ type Migration struct {
 // destination works on: the source's nova-compute was started, and marked all its
 // evacuations so (nova/compute/manager.py, _destroy_evacuated_instances).
 func (m Migration) Open() bool {
-	return m.Status == "accepted" || m.Status == "pre-migrating" || m.Status == "completed"
+	return m.Status == StatusAccepted || m.Status == StatusPreMigrating || m.Status == StatusCompleted
 }
 
 // Errors on which callers decide. Test them with errors.Is.

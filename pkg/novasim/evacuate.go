@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
 // migration is a record of an evacuation.
@@ -13,14 +15,16 @@ type migration struct {
 	uuid             string
 	instance         *instance
 	source, dest     string
-	status           string
+	status           nova.Status
 	created, updated time.Time // updated is zero until the first change
 }
 
 // open reports whether a record says that its evacuation is under way.
-func (m *migration) open() bool { return m.status == "accepted" || m.status == "pre-migrating" }
+func (m *migration) open() bool {
+	return m.status == nova.StatusAccepted || m.status == nova.StatusPreMigrating
+}
 
-func (c *Cloud) set(m *migration, status string) { m.status, m.updated = status, c.now }
+func (c *Cloud) set(m *migration, status nova.Status) { m.status, m.updated = status, c.now }
 
 // attempt is one accepted evacuation on its way through Nova.
 type attempt struct {
@@ -104,7 +108,7 @@ func (c *Cloud) evacuate(i *instance, target string, forced bool, request string
 		}
 	}
 	i.taskState, i.updated = "rebuilding", c.now
-	m := &migration{id: len(c.migrations) + 1, uuid: uuid(c.rand), instance: i, source: i.host, dest: target, status: "accepted", created: c.now}
+	m := &migration{id: len(c.migrations) + 1, uuid: uuid(c.rand), instance: i, source: i.host, dest: target, status: nova.StatusAccepted, created: c.now}
 	c.migrations = append(c.migrations, m)
 	a := &attempt{instance: i, target: target, forced: forced, vmState: i.vmState, record: m, action: c.act(i, request, "evacuate")}
 	i.attempts = append(i.attempts, a)
@@ -120,7 +124,7 @@ func (c *Cloud) evacuate(i *instance, target string, forced bool, request string
 // record stays accepted for ever (seen on Nova 26.2, case C).
 func (c *Cloud) oldest(a *attempt) *migration {
 	for _, m := range c.migrations {
-		if m.instance == a.instance && m.status == "accepted" {
+		if m.instance == a.instance && m.status == nova.StatusAccepted {
 			return m
 		}
 	}
@@ -172,7 +176,7 @@ func (c *Cloud) schedule(a *attempt, e *actionEvent) {
 	}
 	if dest == nil {
 		const message = "No valid host was found. There are not enough hosts available."
-		c.set(a.record, "error")
+		c.set(a.record, nova.StatusError)
 		i.err(c, "", message)
 		c.finish(a.action, e, message)
 		a.stage = over
@@ -237,7 +241,7 @@ func (c *Cloud) claim(a *attempt) {
 		return
 	}
 	a.record.dest = h.name
-	c.set(a.record, "pre-migrating")
+	c.set(a.record, nova.StatusPreMigrating)
 	a.event = c.begin(a.action, "compute_rebuild_instance", h.name)
 	if h.guests[i.id] {
 		c.exists(a)
@@ -350,7 +354,7 @@ func (c *Cloud) spawn(a *attempt) {
 		i.host, i.updated = h.name, c.now
 		c.settle(a, func() {
 			// The destination overwrites the status that the source has written (case F).
-			c.set(a.record, "done")
+			c.set(a.record, nova.StatusDone)
 			i.arrivals++
 			c.end(a, "")
 		})
@@ -378,7 +382,7 @@ func (c *Cloud) fail(a *attempt, message string) {
 		c.lose(a)
 		return
 	}
-	c.set(a.record, "failed")
+	c.set(a.record, nova.StatusFailed)
 	if a.dest != nil {
 		delete(a.dest.allocated, a.instance.id)
 	}

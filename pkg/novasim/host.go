@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
 // host is a compute host: the machine, its nova-compute, and Nova's service record.
@@ -207,7 +209,7 @@ func (c *Cloud) startCompute(h *host) {
 	h.boot++
 	newest := map[string]*migration{}
 	for _, m := range c.migrations {
-		if m.source == h.name && (m.open() || m.status == "done") {
+		if m.source == h.name && (m.open() || m.status == nova.StatusDone) {
 			newest[m.instance.id] = m
 		}
 	}
@@ -219,7 +221,7 @@ func (c *Cloud) startCompute(h *host) {
 		delete(h.disks, m.instance.id)
 		if !m.instance.deleted { // of a deleted instance Nova does not get that far
 			delete(h.allocated, m.instance.id)
-			c.set(m, "completed")
+			c.set(m, nova.StatusCompleted)
 		}
 	}
 	if h.resume {
@@ -325,7 +327,7 @@ func (c *Cloud) setService(h *host, change serviceChange) *refusal {
 	if change.ForcedDown != nil && !*change.ForcedDown {
 		// Nova does not ask whether the host was forced down before.
 		for _, m := range c.migrations {
-			if m.source == h.name && m.status == "done" && !m.instance.deleted {
+			if m.source == h.name && m.status == nova.StatusDone && !m.instance.deleted {
 				return refuse(400, "Unable to force up host %s as `done` evacuation migration records remain associated with the host. "+
 					"Ensure the compute service has been restarted, allowing these records to move to `completed` before retrying this request.", h.name)
 			}

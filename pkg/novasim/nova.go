@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
 // adminProject and tenant are the projects of the administrator and of the instances: a
@@ -638,7 +640,7 @@ func (c *Cloud) listMigrations(r *request) reply {
 	for _, m := range c.migrations {
 		if host := q.Get("host"); m.instance.deleted || // its records are soft-deleted with it
 			host != "" && host != m.source && host != m.dest ||
-			!wanted(q, "instance_uuid", m.instance.id) || !wanted(q, "status", m.status) || !wanted(q, "source_compute", m.source) ||
+			!wanted(q, "instance_uuid", m.instance.id) || !wanted(q, "status", string(m.status)) || !wanted(q, "source_compute", m.source) ||
 			!wanted(q, "migration_type", "evacuation") ||
 			!since.IsZero() && m.updated.Before(since) { // one that is still accepted was never updated, and is not shown
 			continue
@@ -669,7 +671,7 @@ func migrationBody(r *request, m *migration) map[string]any {
 	body := map[string]any{"id": m.id, "instance_uuid": m.instance.id, "source_compute": m.source, "source_node": m.source,
 		"dest_compute": nullable(m.dest), "dest_node": nil, "dest_host": nil, "status": m.status,
 		"created_at": dbTime(m.created), "updated_at": dbTime(m.updated), "old_instance_type_id": 1, "new_instance_type_id": 1}
-	if m.status != "accepted" && m.dest != "" { // the claim writes them
+	if m.status != nova.StatusAccepted && m.dest != "" { // the claim writes them
 		body["dest_node"], body["dest_host"] = m.dest, "192.0.2.1"
 	}
 	if r.version >= 23 {

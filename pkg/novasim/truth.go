@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
 // The kinds of harm.
@@ -192,11 +194,11 @@ type InstanceState struct {
 
 // OpenRecord is an evacuation record that says accepted or pre-migrating.
 type OpenRecord struct {
-	ID       int    `json:"id"`
-	Instance string `json:"instance"`
-	Source   string `json:"source"`
-	Dest     string `json:"dest"`
-	Status   string `json:"status"`
+	ID       int         `json:"id"`
+	Instance string      `json:"instance"`
+	Source   string      `json:"source"`
+	Dest     string      `json:"dest"`
+	Status   nova.Status `json:"status"`
 }
 
 // State is everything at one moment.

@@ -11,6 +11,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
@@ -121,11 +122,11 @@ func (b ByHand) proof(ctx context.Context, host string, old cib.Stored, recorded
 		var fencings []cluster.Fencing
 		fencings, asked = b.Fencings(ctx)
 		// Nova writes its heartbeats every ten seconds, by a clock of its own.
-		silent := service.Updated.Add(-b.Nova.Skew())
+		clock, heard := history.Clock{Ahead: b.Nova.Skew()}, history.Stamp(service.Updated)
 		short, _, _ := strings.Cut(service.Host, ".")
 		for _, f := range fencings {
 			target := f.Target == host || f.Target == service.Host || f.Target == short || recorded && old.Err == nil && f.Target == old.NodeName()
-			if target && !f.Completed.Before(silent.Add(-clockMargin)) {
+			if target && !clock.Fenced(f.Completed).Over(heard) {
 				return nil
 			}
 		}
@@ -135,7 +136,3 @@ func (b ByHand) proof(ctx context.Context, host string, old cib.Stored, recorded
 	}
 	return &NotFencedError{service.Host, service.Updated, asked}
 }
-
-// clockMargin is what the clocks of the cluster and of Nova may differ by, beside the
-// skew that its answers show in whole seconds.
-const clockMargin = 3 * time.Second

@@ -19,7 +19,7 @@ func TestWhatKeepsAHostFromBeingLetIn(t *testing.T) {
 	joining := cluster.View{Nodes: map[string]cluster.Node{"compute-1": {Online: true, Pending: true}}}
 	from := func(statuses ...string) (all []nova.Migration) {
 		for n, status := range statuses {
-			all = append(all, nova.Migration{Instance: string(rune('a' + n)), Source: "compute-1", Status: status})
+			all = append(all, nova.Migration{Instance: string(rune('a' + n)), Source: "compute-1", Status: nova.Status(status)})
 		}
 		return all
 	}

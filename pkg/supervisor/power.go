@@ -86,7 +86,7 @@ func (s *Supervisor) queuedFor(ctx context.Context, host string, services []nova
 // maybeQueued answers whether an evacuation of an instance may lie in the queue of dest.
 func maybeQueued(id, source, dest string, evacuations []nova.Migration) bool {
 	return slices.ContainsFunc(evacuations, func(m nova.Migration) bool {
-		return m.Instance == id && m.Source == source && (m.Status == "accepted" || m.Status == "completed") && (m.Dest == "" || m.Dest == dest)
+		return m.Instance == id && m.Source == source && (m.Status == nova.StatusAccepted || m.Status == nova.StatusCompleted) && (m.Dest == "" || m.Dest == dest)
 	})
 }
 

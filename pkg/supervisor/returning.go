@@ -218,7 +218,7 @@ func notReady(r record.Record, service nova.Service, evacuations []nova.Migratio
 	// it destroys the guest of each, be it one that has come back since.
 	var open []string
 	for _, m := range evacuations {
-		if m.Source == service.Host && slices.Contains([]string{"accepted", "pre-migrating", "done"}, m.Status) {
+		if m.Source == service.Host && slices.Contains([]nova.Status{nova.StatusAccepted, nova.StatusPreMigrating, nova.StatusDone}, m.Status) {
 			open = append(open, m.Instance)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -51,8 +52,8 @@ const missedSince = time.Hour
 // the hook was not called, or what it wrote was lost before Nova was told. They are not
 // evacuated unasked: a host whose fencing level lacks the hook is one that its operator
 // does not want evacuated.
-func (s *Supervisor) compareHistory(ctx context.Context, history func(context.Context) ([]cluster.Fencing, error)) error {
-	fencings, err := history(ctx)
+func (s *Supervisor) compareHistory(ctx context.Context, ask func(context.Context) ([]cluster.Fencing, error)) error {
+	fencings, err := ask(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,13 +65,13 @@ func (s *Supervisor) compareHistory(ctx context.Context, history func(context.Co
 	if err != nil {
 		return err
 	}
-	of := s.recordsOf(all, services)
+	of, clock := s.recordsOf(all, services), history.Clock{Ahead: s.Nova.Skew()}
 	for _, f := range fencings {
 		service, err := nova.FindService(services, f.Target, s.Domain)
 		_, recorded := of[service.Host]
 		switch {
 		case err != nil, recorded, s.Now().Sub(f.Completed) > missedSince:
-		case service.Updated.Add(-s.Nova.Skew()).After(f.Completed.Add(clockMargin)): // it is back, or an operator has taken it in hand
+		case clock.Fenced(f.Completed).Over(history.Stamp(service.Updated)): // it is back, or an operator has taken it in hand
 		default:
 			s.Log.WithField("host", service.Host).Warnf("it was fenced at %s, is silent since, and has no record: 'nova-evac host %s' evacuates it",
 				f.Completed.UTC().Format(time.RFC3339), service.Host)
