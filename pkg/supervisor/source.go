@@ -34,16 +34,19 @@ const (
 	sourceEvery = time.Second
 	// bootLeast is how long a compute host boots at least until its nova-compute starts guests.
 	bootLeast = 30 * time.Second
+	// firstLooks is how often a machine is asked before it is taken to be off: one packet may
+	// be lost.
+	firstLooks = 3
 	// refenceEvery is the pause between two tries to have a host fenced again.
 	refenceEvery = 30 * time.Second
 )
 
 // sighting is what an evacuation knows of its host's power besides what the record says.
 type sighting struct {
-	looked bool        // the machine was asked
-	back   record.Back // the most that was seen in this generation
-	gate   cluster.Gate
-	asked  bool // the gate was asked, since the host is known to be on
+	looks int         // how often the machine was asked
+	back  record.Back // the most that was seen in this generation
+	gate  cluster.Gate
+	asked bool // the gate was asked, since the host is known to be on
 	// trouble is why the host could not be fenced again; nil: it could, or was not to be.
 	trouble error
 }
@@ -72,7 +75,7 @@ func (e *evacuation) source(beat nova.Beat) evacuate.Source {
 		return evacuate.SourceUnsure
 	case back == record.BackOn:
 		return evacuate.SourceOn
-	case e.s.Power != nil && !e.seen.looked:
+	case e.s.Power != nil && e.seen.looks < firstLooks:
 		return evacuate.SourceUnsure
 	}
 	return evacuate.SourceOff
@@ -80,10 +83,12 @@ func (e *evacuation) source(beat nova.Beat) evacuate.Source {
 
 // watchSource looks at the host's machine until the evacuation ends, puts on record what it
 // sees, and has the host fenced again where that is called for. It closes looked when it
-// has looked once.
+// has looked often enough for a first answer.
 func (e *evacuation) watchSource(ctx context.Context, looked chan<- struct{}) {
 	if e.s.Power != nil {
-		e.lookAtSource(ctx)
+		for range firstLooks {
+			e.lookAtSource(ctx)
+		}
 	}
 	close(looked)
 	if e.s.Power == nil {
@@ -126,7 +131,8 @@ func (e *evacuation) lookAtSource(ctx context.Context) {
 		}
 	}
 	e.mu.Lock()
-	e.seen.looked, e.seen.gate, e.seen.asked = true, gate, asks
+	e.seen.gate, e.seen.asked = gate, asks
+	e.seen.looks++
 	if on && e.seen.back == record.NotBack {
 		e.seen.back = record.BackOn
 	}
