@@ -106,6 +106,9 @@ func (e *evacuation) watchSource(ctx context.Context, looked chan<- struct{}) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			if ctx.Err() != nil { // both had come while the host was fenced
+				return
+			}
 			e.lookAtSource(ctx)
 		}
 	}
