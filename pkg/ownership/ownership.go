@@ -31,6 +31,8 @@ type Claim struct {
 	Prior string
 	// Deleting is true once the holder has set out to delete the record.
 	Deleting bool
+	// Releasing is true once the holder has set out to give the claim back.
+	Releasing bool
 	// ReadBack is true once Nova was seen to name this claim.
 	ReadBack bool
 	// Compared is true once the claim was compared with the one in Nova.
@@ -165,8 +167,8 @@ func (m Mine) compareStored(stored Stored) Verdict {
 // compareGeneration judges the claim by a record of the generation that was claimed.
 func (m Mine) compareGeneration(r record.Record) Verdict {
 	switch {
-	case r.Owner == "" && r.Unfinished():
-		// Nobody takes the name of an owner off its record.
+	case r.Owner == "" && r.Unfinished() && !m.Claim.Releasing:
+		// Nobody else takes the name of an owner off its record.
 		return Verdict{Action: Restore, Reason: LostRecord}
 	case r.Owner != m.Owner:
 		return Verdict{Action: Yield, Reason: OtherOwner}

@@ -44,6 +44,7 @@ func held(change ...func(*Claim)) Mine {
 }
 
 func deleting(c *Claim)   { c.Deleting = true }
+func releasing(c *Claim)  { c.Releasing = true }
 func readBack(c *Claim)   { c.ReadBack = true }
 func compared(c *Claim)   { c.Compared = true }
 func unanswered(c *Claim) { c.Unanswered = true }
@@ -65,6 +66,8 @@ func TestAClaimAndTheRecordInTheStore(t *testing.T) {
 		{"it went back a generation, which was evacuated", held(), stored(gen(1, "ctl2/a"), "", phase(record.Evacuated)), Verdict{Action: Restore, Reason: LostRecord}},
 		{"it has lost its owner", held(), stored(gen(2, "ctl3/a"), ""), Verdict{Action: Restore, Reason: LostRecord}},
 		{"it has lost its owner, and is fenced", held(), stored(gen(2, ""), "", phase(record.Fenced)), Verdict{Action: Restore, Reason: LostRecord}},
+		{"its owner has just given it back", held(releasing), stored(gen(2, "ctl1/b"), "", phase(record.Fenced), hold(record.HeldByGuard)), Verdict{Action: Yield, Reason: OtherOwner}},
+		{"its owner is about to give it back", held(releasing), stored(gen(2, "ctl1/b"), "ctl1"), Verdict{}},
 		{"it went back to an earlier claim of the same owner", held(), stored(gen(2, "ctl1/a"), "ctl1"), Verdict{Action: Restore, Reason: LostRecord}},
 		{"it has another owner", held(), stored(gen(2, "ctl2/c"), "ctl2"), Verdict{Action: Yield, Reason: OtherOwner}},
 		{"it has another owner, and is held", held(), stored(gen(2, "ctl2/c"), "ctl2", hold(record.HeldByOperator)), Verdict{Action: Yield, Reason: OtherOwner}},

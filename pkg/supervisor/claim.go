@@ -39,6 +39,9 @@ type claim struct {
 	mu       sync.Mutex
 	record   cib.Stored // as it was last seen in the store
 	deleting bool       // that the record is gone is no loss
+	// releasing is true where it is no loss that the record has no owner, although the work
+	// has not ended yet.
+	releasing bool
 	// newest puts into the record what the work knows better. It is called with mu held; nil:
 	// the work knows nothing better.
 	newest func(record.Record) record.Record
@@ -66,6 +69,12 @@ func (c *claim) saw(r cib.Stored) {
 	c.record = r
 }
 
+func (c *claim) setReleasing(releasing bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.releasing = releasing
+}
+
 // stored is the record as it was last seen in the store.
 func (c *claim) stored() cib.Stored {
 	c.mu.Lock()
@@ -90,7 +99,7 @@ func (c *claim) mine() ownership.Mine {
 	mine := c.s.mine()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	mine.Claim = &ownership.Claim{Witness: c.record.Witness(), Prior: c.prior, Deleting: c.deleting}
+	mine.Claim = &ownership.Claim{Witness: c.record.Witness(), Prior: c.prior, Deleting: c.deleting, Releasing: c.releasing}
 	return mine
 }
 

@@ -160,6 +160,7 @@ func (e *evacuation) passes() bool {
 // hold has the guard hold the record, and gives the claim back.
 func (e *evacuation) hold(because obstacle) error {
 	why := because.String() + heldHint(e.host)
+	e.setReleasing(true)
 	err := e.update(ownership.SameGeneration, func(r record.Record) record.Record {
 		r = r.Held(record.HeldByGuard, why, e.s.Now())
 		r.Owner, r.Phase = "", record.Fenced
@@ -167,7 +168,9 @@ func (e *evacuation) hold(because obstacle) error {
 	})
 	if err == nil || errors.Is(err, errLost) {
 		e.log.Warnf("held; waiting for %s", why)
+		return err
 	}
+	e.setReleasing(false)
 	return err
 }
 

@@ -232,6 +232,26 @@ func TestTheGuardHoldsWhatIsNewAndLetsItGo(t *testing.T) {
 	})
 }
 
+func TestAHoldStandsWhoseAnswerIsLate(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.guard = supervisor.Guard{Hosts: 1}
+		w.members.set(func(v *cluster.View) { v.Nodes["compute-2"] = cluster.Node{Remote: true} })
+		p := w.start("ctl1")
+		w.fence()
+		w.until("claimed", func(r record.Record) bool { return r.Owner == "ctl1" })
+		p.mu.Lock()
+		p.late = 2 * time.Second // the supervisor reads the record before it knows that it was written
+		p.mu.Unlock()
+		w.until("held", func(r record.Record) bool { return r.Hold == record.HeldByGuard })
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			if r := w.record(); r.Hold != record.HeldByGuard || r.Owner != "" {
+				w.Fatalf("it was claimed again: %s", r.Encode())
+			}
+		}
+	})
+}
+
 func TestAnOperatorOverrulesTheGuard(t *testing.T) {
 	simulate(t, 5, func(w *world) {
 		w.guard = supervisor.Guard{Hosts: 1}

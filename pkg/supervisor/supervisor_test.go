@@ -77,7 +77,8 @@ type process struct {
 
 	mu   sync.Mutex
 	dead bool
-	cut  bool // it cannot reach Nova
+	cut  bool          // it cannot reach Nova
+	late time.Duration // what the answer to a write of a record takes
 }
 
 var errDead = errors.New("this process is dead")
@@ -169,7 +170,12 @@ func (r mortalRecords) Replace(ctx context.Context, old cib.Stored, rec record.R
 	if err := r.p.alive(); err != nil {
 		return cib.Stored{}, err
 	}
-	return r.Records.Replace(ctx, old, rec)
+	s, err := r.Records.Replace(ctx, old, rec)
+	r.p.mu.Lock()
+	late := r.p.late
+	r.p.mu.Unlock()
+	time.Sleep(late)
+	return s, err
 }
 
 // simulate makes n instances on compute-1, and three controllers without supervisors.
