@@ -21,12 +21,6 @@ const (
 	idPrefix   = setID + "-" + namePrefix
 )
 
-// Exit codes of Pacemaker's tools (crm_exit_t, include/crm/common/results.h).
-const (
-	exitNoSuch = 105 // CRM_EX_NOSUCH: the XPath matches nothing
-	exitExists = 108 // CRM_EX_EXISTS
-)
-
 // Pacemaker keeps records in the CIB of the cluster that this node belongs to.
 type Pacemaker struct {
 	// Timeout bounds one call of cibadmin; 0 means pacemaker.Timeout.
@@ -42,7 +36,7 @@ type Pacemaker struct {
 // as Pacemaker has carried it here.
 func (p Pacemaker) Query(ctx context.Context) ([]Stored, error) {
 	out, code, err := p.run(ctx, "--query", "--local", "--xpath", "//cluster_property_set[@id='"+setID+"']")
-	if code == exitNoSuch {
+	if code == pacemaker.ExitNoSuch {
 		return nil, nil
 	}
 	if err != nil {
@@ -85,14 +79,14 @@ func (p Pacemaker) Create(ctx context.Context, r record.Record) (Stored, error) 
 		"//cluster_property_set[@id='" + setID + "' and not(nvpair[@id=" + xpathLiteral(id) + "])]", "--xml-text", set}
 
 	_, code, err := p.run(ctx, modify...)
-	if code == exitNoSuch { // there is no set yet, or a record of the host
+	if code == pacemaker.ExitNoSuch { // there is no set yet, or a record of the host
 		_, code, err = p.run(ctx, "--create", "--scope", "crm_config", "--xml-text", set)
-		if code == exitExists { // another host's record may have created the set meanwhile
+		if code == pacemaker.ExitExists { // another host's record may have created the set meanwhile
 			_, code, err = p.run(ctx, modify...)
 		}
 	}
 	switch {
-	case code == exitNoSuch:
+	case code == pacemaker.ExitNoSuch:
 		return Stored{}, fmt.Errorf("create the record of host %s: %w", r.Host, ErrExists)
 	case err != nil:
 		return Stored{}, fmt.Errorf("create the record of host %s: %w", r.Host, err)
@@ -109,7 +103,7 @@ func (p Pacemaker) Replace(ctx context.Context, old Stored, r record.Record) (St
 		"//nvpair[@id="+xpathLiteral(id)+" and @value="+xpathLiteral(old.raw)+"]",
 		"--xml-text", fmt.Sprintf(`<nvpair id="%s" value="%s"/>`, escape(id), escape(value)))
 	switch {
-	case code == exitNoSuch:
+	case code == pacemaker.ExitNoSuch:
 		return Stored{}, fmt.Errorf("write the record of host %s: %w", old.Host, ErrConflict)
 	case err != nil:
 		return Stored{}, fmt.Errorf("write the record of host %s: %w", old.Host, err)
@@ -128,7 +122,7 @@ func (p Pacemaker) Delete(ctx context.Context, old Stored) error {
 			return fmt.Errorf("delete the record of host %s: %w", old.Host, ErrConflict)
 		}
 	}
-	if code == exitNoSuch {
+	if code == pacemaker.ExitNoSuch {
 		return nil
 	}
 	return fmt.Errorf("delete the record of host %s: %w", old.Host, err)

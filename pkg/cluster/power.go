@@ -56,13 +56,6 @@ const (
 	leaseLife = 30 * time.Second
 )
 
-// Exit codes of Pacemaker's tools (crm_exit_t, include/crm/common/results.h).
-const (
-	exitConfig = 78  // CRM_EX_CONFIG: attrd_updater has no such attribute
-	exitNoSuch = 105 // CRM_EX_NOSUCH: the XPath matches nothing
-	exitExists = 108 // CRM_EX_EXISTS
-)
-
 // LeaseAttribute is the node attribute by which a gate attests that it holds nova-compute
 // back. It is private, so that no change of it has the cluster compute a transition, and
 // its value changes as long as the gate lives.
@@ -143,7 +136,7 @@ func (p *Power) address(ctx context.Context, node string) (string, error) {
 	defer p.mu.Unlock()
 	if p.addresses == nil || p.now().Sub(p.asked) > addressLife {
 		out, code, err := pacemaker.Run(ctx, 0, "cibadmin", "--query", "--xpath", "//primitive[@class='ocf' and @provider='pacemaker' and @type='remote']")
-		if err != nil && code != exitNoSuch {
+		if err != nil && code != pacemaker.ExitNoSuch {
 			return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		if p.addresses, err = parseRemotes(out); err != nil {
@@ -220,7 +213,7 @@ func (p *Power) KeepApart(ctx context.Context, node string) error {
 	id := apartPrefix + node
 	_, code, err := pacemaker.Run(ctx, 0, "cibadmin", "--create", "--scope", "constraints", "--xml-text",
 		fmt.Sprintf(`<rsc_location id="%s" rsc="%s"><rule id="%[1]s-rule" score="-INFINITY"><expression id="%[1]s-everywhere" attribute="#uname" operation="defined"/></rule></rsc_location>`, id, node))
-	if err != nil && code != exitExists {
+	if err != nil && code != pacemaker.ExitExists {
 		return fmt.Errorf("keep the cluster from connecting to %s: %w: %w", node, ErrUnavailable, err)
 	}
 	return nil
@@ -230,7 +223,7 @@ func (p *Power) KeepApart(ctx context.Context, node string) error {
 // its resource stays as it is.
 func (p *Power) Rejoin(ctx context.Context, node string) error {
 	_, code, err := pacemaker.Run(ctx, 0, "cibadmin", "--delete", "--xml-text", fmt.Sprintf(`<rsc_location id="%s%s"/>`, apartPrefix, node))
-	if err != nil && code != exitNoSuch {
+	if err != nil && code != pacemaker.ExitNoSuch {
 		return fmt.Errorf("let the cluster connect to %s: %w: %w", node, ErrUnavailable, err)
 	}
 	return nil
@@ -239,7 +232,7 @@ func (p *Power) Rejoin(ctx context.Context, node string) error {
 // Apart names the nodes that are kept apart.
 func (p *Power) Apart(ctx context.Context) ([]string, error) {
 	out, code, err := pacemaker.Run(ctx, 0, "cibadmin", "--query", "--xpath", "//rsc_location[starts-with(@id,'"+apartPrefix+"')]")
-	if code == exitNoSuch {
+	if code == pacemaker.ExitNoSuch {
 		return nil, nil
 	}
 	if err != nil {
@@ -270,7 +263,7 @@ func (p *Power) Gate(ctx context.Context, node string) (Gate, error) {
 	now := p.now()
 	if now.Sub(p.looked) >= leaseLook {
 		out, code, err := pacemaker.Run(ctx, 0, "attrd_updater", "--name", LeaseAttribute, "--all", "--query")
-		if err != nil && code != exitConfig {
+		if err != nil && code != pacemaker.ExitConfig {
 			return NoGate, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		p.looked = now

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nova-evac/nova-evac/pkg/pacemaker"
 )
 
 // printed is an answer in the form in which tools of Pacemaker 2.1.5 print theirs.
@@ -195,7 +197,7 @@ func TestAddressesAreBelievedForAMinute(t *testing.T) {
 		t.Error("a node that is new is not known after a minute")
 	}
 	clock.at = clock.at.Add(61 * time.Second)
-	tool.says("cibadmin", "", exitNoSuch, "Call cib_query failed (-6): No such device or address")
+	tool.says("cibadmin", "", pacemaker.ExitNoSuch, "Call cib_query failed (-6): No such device or address")
 	if ask("compute-1") != NoAnswer {
 		t.Error("the last remote node is gone, and answers")
 	}
@@ -243,7 +245,7 @@ func TestAGateIsBelievedThatHasSaidTwoThings(t *testing.T) {
 	} {
 		clock.at = clock.at.Add(step.after)
 		if step.value == "" {
-			tool.says("attrd_updater", "", exitConfig, "attrd_updater: Could not query value of nova-evac-gate-holds: attribute does not exist")
+			tool.says("attrd_updater", "", pacemaker.ExitConfig, "attrd_updater: Could not query value of nova-evac-gate-holds: attribute does not exist")
 		} else {
 			tool.says("attrd_updater", fmt.Sprintf("name=%q host=\"compute-1\" value=%q\nname=%[1]q host=\"compute-2\" value=\"1\"\n", LeaseAttribute, step.value), 0, "")
 		}
@@ -317,7 +319,7 @@ func TestANodeIsKeptApartByAConstraintOfOurs(t *testing.T) {
 	if diff := cmp.Diff(tokens(t, string(printed(t, "apart.xml"))), tokens(t, made)); diff != "" {
 		t.Error(diff)
 	}
-	tool.says("cibadmin", "", exitExists, "Call cib_create failed (-76): Name not unique on network")
+	tool.says("cibadmin", "", pacemaker.ExitExists, "Call cib_create failed (-76): Name not unique on network")
 	if err := p.KeepApart(t.Context(), "compute-1"); err != nil {
 		t.Errorf("a second time: %v", err)
 	}
@@ -358,7 +360,7 @@ func TestANodeThatRejoinsLosesOurConstraint(t *testing.T) {
 	if diff := cmp.Diff([]string{`cibadmin --delete --xml-text <rsc_location id="nova-evac-off-compute-1"/>`}, tool.called()); diff != "" {
 		t.Error(diff)
 	}
-	tool.says("cibadmin", "", exitNoSuch, "Call cib_delete failed (-6): No such device or address")
+	tool.says("cibadmin", "", pacemaker.ExitNoSuch, "Call cib_delete failed (-6): No such device or address")
 	if err := p.Rejoin(t.Context(), "compute-1"); err != nil {
 		t.Errorf("a second time: %v", err)
 	}
@@ -377,7 +379,7 @@ func TestWhoIsKeptApart(t *testing.T) {
 		want      []string
 		away      bool
 	}{
-		{"nobody", "", exitNoSuch, nil, false},
+		{"nobody", "", pacemaker.ExitNoSuch, nil, false},
 		{"one", string(printed(t, "apart.xml")), 0, []string{"compute-1"}, false},
 		{"two", string(printed(t, "aparts.xml")), 0, []string{"compute-1", "compute-3"}, false},
 		{"the cluster is away", "", 102, nil, true},

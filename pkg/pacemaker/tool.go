@@ -17,6 +17,14 @@ import (
 // more, longer than most actions of an agent may take.
 const Timeout = 10 * time.Second
 
+// Exit codes of the tools that a caller tells apart (crm_exit_t in Pacemaker's
+// include/crm/common/results.h).
+const (
+	ExitConfig = 78  // CRM_EX_CONFIG: attrd_updater has no such attribute
+	ExitNoSuch = 105 // CRM_EX_NOSUCH: the XPath matches nothing
+	ExitExists = 108 // CRM_EX_EXISTS: an element of this id is there already
+)
+
 // Run calls a tool and returns its output and its exit code, -1 where there is none. The
 // error of a failure has the first line of the tool's standard error. A timeout of 0 is
 // Timeout.
