@@ -15,9 +15,8 @@ import (
 
 // reconnect lets the cluster connect to the nodes that are kept apart from it as soon as
 // there is somebody to connect to, keeps it from nodes that are off, and notes of hosts
-// that nobody carries that they are on. It is done by
-// every supervisor that sees it, for doing it twice changes nothing; what it leaves behind
-// when it dies the next one finds.
+// that nobody carries that they are on. Every supervisor that sees it does so, for doing
+// it twice changes nothing; what one leaves behind when it dies the next one finds.
 func (w *watch) reconnect(ctx context.Context, records []cib.Stored) error {
 	apart, err := w.s.Power.Apart(ctx)
 	if err != nil {
