@@ -36,7 +36,7 @@ func (w *watch) reconnect(ctx context.Context, records []cib.Stored) error {
 	w.apart = len(apart) > 0
 	var errs []error
 	for _, node := range apart {
-		if answers[node] == cluster.Connectable {
+		if answers[node] == cluster.Connectable && !w.refenced(records, node) {
 			w.s.Log.WithField("host", node).Info("its pacemaker_remote answers: the cluster may connect to it")
 			errs = append(errs, w.s.Power.Rejoin(ctx, node))
 		}
@@ -47,6 +47,15 @@ func (w *watch) reconnect(ctx context.Context, records []cib.Stored) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// refenced answers whether a node is about to be fenced again, or may be: see Record.Refencing.
+// A connection that the cluster makes before that breaks by it.
+func (w *watch) refenced(records []cib.Stored, node string) bool {
+	return w.s.Refence && slices.ContainsFunc(records, func(r cib.Stored) bool {
+		booting := r.Refenced == 0 && w.s.Now().Sub(r.Since) < bootLeast
+		return r.Err == nil && r.NodeName() == node && r.Unfinished() && (booting || r.Refenced == r.Gen)
+	})
 }
 
 // connection notes of a host that is off as far as its record knows that it is on, or keeps

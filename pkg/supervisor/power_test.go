@@ -32,11 +32,13 @@ type hand struct {
 	booting bool          // no host's pacemaker_remote runs
 	gate    cluster.Gate  // on each host
 	apart   map[string]bool
-	tried   []time.Time // when On or Off was begun
-	ons     []string    // the hosts that were powered on
-	offs    []string    // and those that were fenced
-	during  int         // evacuations that Nova took while one was fenced
-	changed int         // how often KeepApart or Rejoin was called
+	leaving time.Duration // what the cluster takes to end a connection
+	broken  int           // how often a host was fenced to which the cluster was connected
+	tried   []time.Time   // when On or Off was begun
+	ons     []string      // the hosts that were powered on
+	offs    []string      // and those that were fenced
+	during  int           // evacuations that Nova took while one was fenced
+	changed int           // how often KeepApart or Rejoin was called
 }
 
 func (h *hand) set(change func()) {
@@ -77,7 +79,13 @@ func (h *hand) off(node string, p *process) error {
 		return err
 	}
 	sent := h.w.accepted() - before
-	h.set(func() { h.offs, h.during = append(h.offs, node), h.during+sent })
+	view, _ := h.w.members.View(context.Background())
+	h.set(func() {
+		h.offs, h.during = append(h.offs, node), h.during+sent
+		if view.Nodes[node].Online {
+			h.broken++
+		}
+	})
 	return h.cut(node)
 }
 
@@ -124,7 +132,16 @@ func (h *hand) Gate(context.Context, string) (cluster.Gate, error) {
 
 func (h *hand) KeepApart(_ context.Context, node string) error {
 	h.set(func() { h.apart[node] = true; h.changed++ })
-	h.w.members.set(func(v *cluster.View) { v.Nodes[node] = cluster.Node{Remote: true} })
+	end := func() {
+		if nodes, _ := h.Apart(context.Background()); slices.Contains(nodes, node) {
+			h.w.members.set(func(v *cluster.View) { v.Nodes[node] = cluster.Node{Remote: true} })
+		}
+	}
+	if h.leaving == 0 {
+		end()
+		return nil
+	}
+	time.AfterFunc(h.leaving, end)
 	return nil
 }
 
@@ -506,6 +523,52 @@ func TestAHostThatIsOnBeforeItsInstancesHaveLeftIsFencedAgainOnce(t *testing.T) 
 			})
 		})
 	}
+}
+
+func TestAHostIsFencedAgainWhenTheClusterHasEndedItsConnection(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		leaving time.Duration
+		broken  int
+	}{
+		{"it does so in time", 4 * time.Second, 0},
+		{"it does not", time.Hour, 1}, // the host is fenced all the same
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			powered(t, 5, func(w *world, h *hand) {
+				h.set(func() { h.leaving = c.leaving })
+				w.fence()
+				w.backOn()
+				for _, node := range []string{"ctl1", "ctl2", "ctl3"} {
+					w.start(node)
+				}
+				w.arrived(5)
+				w.fencedAgain(1)
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				if h.broken != c.broken {
+					t.Errorf("%d connections broke, expected %d", h.broken, c.broken)
+				}
+			})
+		})
+	}
+}
+
+func TestTheClusterIsKeptFromAHostThatMayBeFencedAgain(t *testing.T) {
+	powered(t, 5, func(w *world, h *hand) {
+		h.set(func() { h.takes = 20 * time.Second })
+		w.must(h.cut("compute-1"))
+		w.backOn()
+		for _, node := range []string{"ctl1", "ctl2", "ctl3"} {
+			w.start(node)
+		}
+		_, _, before := h.seen()
+		w.until("fenced again", func(r record.Record) bool { return r.Gen == 2 })
+		if _, _, after := h.seen(); len(h.apart) != 1 || after > before+2 { // by its owner, and by the hook
+			w.Errorf("apart: %v, changed %d times", h.apart, after-before)
+		}
+		w.arrived(5)
+	})
 }
 
 func TestAHostThatIsOnIsHeldWhereNothingIsFencedAgain(t *testing.T) {

@@ -39,6 +39,10 @@ const (
 	firstLooks = 3
 	// refenceEvery is the pause between two tries to have a host fenced again.
 	refenceEvery = 30 * time.Second
+	// disconnectTime bounds the wait for the cluster to end its connection to a host that is to
+	// be fenced again. It takes a second or two, and longer where a resource there is slow to
+	// stop.
+	disconnectTime, disconnectEvery = 15 * time.Second, 500 * time.Millisecond
 )
 
 // sighting is what an evacuation knows of its host's power besides what the record says.
@@ -195,11 +199,39 @@ func (e *evacuation) refence(ctx context.Context) {
 	})
 	if err == nil && decided {
 		e.log.Warn("the host is on, and its instances have not left: it is fenced again")
+		e.disconnect(ctx)
 		err = e.s.Power.Off(context.WithoutCancel(ctx), e.node())
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.seen.trouble = err
+}
+
+// disconnect has the cluster end its connection to the host. One that breaks counts as a
+// failure of the host: the cluster would fence it once more, and where stonith-action is
+// reboot have it on again (seen on Pacemaker 2.1.5).
+func (e *evacuation) disconnect(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, disconnectTime)
+	defer cancel()
+	node := e.node()
+	tick := time.NewTicker(disconnectEvery)
+	defer tick.Stop()
+	for {
+		// Another supervisor may have let the cluster connect to it a moment ago.
+		err := e.s.Power.KeepApart(ctx, node)
+		if err == nil {
+			view, err := e.s.Members.View(ctx)
+			if n := view.Nodes[node]; err == nil && (!n.Remote || !n.Online) {
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			e.log.Warn("the cluster does not end its connection to the host, and may power it on once more")
+			return
+		}
+	}
 }
 
 // back names the hosts, by Nova's names, that were fenced and are on again.

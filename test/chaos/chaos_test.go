@@ -37,7 +37,7 @@ func run(t *testing.T, seed uint64, g guards, verbose bool) (o outcome) {
 		w.keptOff, w.gated = w.chance("kept off") < 0.6, w.chance("gated") < 0.25
 		for n := range 3 + int(w.chance("hosts")*3) {
 			name := fmt.Sprintf("compute-%d", n+1)
-			w.hosts, w.machines[name] = append(w.hosts, name), &machine{up: true, busy: make(chan struct{}, 1)}
+			w.hosts, w.machines[name] = append(w.hosts, name), &machine{up: true, linked: w.began, busy: make(chan struct{}, 1)}
 		}
 		cfg := novasim.Config{Hosts: w.hosts, ResumeGuests: w.chance("resume") < 0.6, Seed: seed, Now: time.Now,
 			RebuildTime: time.Second + time.Duration(w.chance("rebuild")*float64(20*time.Second)), RebuildLimit: int(w.chance("limit") * 4),
@@ -185,6 +185,7 @@ func TestItFindsTheBreachWhenAGuardIsOff(t *testing.T) {
 		{"the takeover rule", guards{noTakeover: true}, "double_send"},
 		{"the look before a second send", guards{noLook: true}, "double_send"},
 		{"the look at the source's power", guards{noSource: true}, "split_brain"},
+		{"the end of the connection before a second fencing", guards{noDisconnect: true}, "fences it once more"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

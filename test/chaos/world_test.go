@@ -47,10 +47,11 @@ const (
 // guards are what keeps from harm. The simulation is worth what it finds when one of
 // them is off.
 type guards struct {
-	noReadBack bool // whatever Nova says, the host is taken for down
-	noTakeover bool // nobody heeds who owns a host, in the record or in Nova
-	noLook     bool // what has no answer is sent again at once
-	noSource   bool // whether the source runs again is not looked at
+	noReadBack   bool // whatever Nova says, the host is taken for down
+	noTakeover   bool // nobody heeds who owns a host, in the record or in Nova
+	noLook       bool // what has no answer is sent again at once
+	noDisconnect bool // a host is fenced again while the cluster is connected to it
+	noSource     bool // whether the source runs again is not looked at
 }
 
 // world is one run.
@@ -114,8 +115,10 @@ type machine struct {
 	boot  int           // rises whenever its power changes
 	up    bool          // it has booted: pacemaker_remote runs
 	apart bool          // the cluster is kept from connecting to it
-	holds bool          // its gate attests that it holds nova-compute back
-	died  bool          // and the cluster has not fenced it yet
+	// The cluster is connected to it from linked on, until unlinked. Zero: it is not.
+	linked, unlinked time.Time
+	holds            bool // its gate attests that it holds nova-compute back
+	died             bool // and the cluster has not fenced it yet
 }
 
 // fault is trouble with the API for some time.
@@ -484,13 +487,32 @@ func (p *process) View(context.Context) (cluster.View, error) {
 		// A remote node that is off is online for half a minute at a time, while the cluster
 		// tries to connect to it.
 		trying := !m.apart && int(now.Sub(w.began)/(30*time.Second))%2 == 1
-		v.Nodes[name] = cluster.Node{Remote: true, Online: m.died || m.up && !m.apart || trying, Unclean: false}
+		v.Nodes[name] = cluster.Node{Remote: true, Online: m.died || m.connected(now) && !w.guards.noDisconnect || trying, Unclean: false}
 	}
 	v.Quorum = with > controllers/2
 	return v, nil
 }
 
 // ---- the power of compute hosts
+
+// connects is how long the cluster takes to connect to a remote node, and to end that.
+const connects = 2 * time.Second
+
+// connection is made, or ended, by the cluster where a machine has booted, or is kept apart
+// or not any more. The world is locked.
+func (m *machine) connection(now time.Time) {
+	switch {
+	case m.up && !m.apart && (m.linked.IsZero() || m.unlinked.After(m.linked)):
+		m.linked, m.unlinked = now.Add(connects), time.Time{}
+	case m.apart && !m.linked.IsZero() && m.unlinked.IsZero():
+		m.unlinked = now.Add(connects)
+	}
+}
+
+// connected answers whether the cluster is connected to it. The world is locked.
+func (m *machine) connected(now time.Time) bool {
+	return !m.linked.IsZero() && !now.Before(m.linked) && (m.unlinked.IsZero() || now.Before(m.unlinked))
+}
 
 // On is stonith_admin --unfence: whoever asked for it may die, it is done all the same.
 func (p *process) On(ctx context.Context, node string) error {
@@ -499,7 +521,11 @@ func (p *process) On(ctx context.Context, node string) error {
 
 // Off is stonith_admin --fence.
 func (p *process) Off(ctx context.Context, node string) error {
-	return p.power(ctx, "off", node, func(about string) { p.w.switchOff(about, node) })
+	return p.power(ctx, "off", node, func(about string) {
+		if broken := p.w.switchOff(about, node); broken {
+			p.w.boots.Go(func() { p.w.failed(about, node) })
+		}
+	})
 }
 
 func (p *process) power(_ context.Context, what, node string, do func(about string)) error {
@@ -543,7 +569,7 @@ func (p *process) Gate(_ context.Context, node string) (cluster.Gate, error) {
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
-	if m := p.w.machines[node]; m.holds && !m.apart {
+	if m := p.w.machines[node]; m.holds && m.connected(time.Now()) {
 		return cluster.GateHolds, nil
 	}
 	return cluster.NoGate, nil
@@ -558,7 +584,9 @@ func (p *process) apart(node string, apart bool) error {
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
-	p.w.machines[node].apart = apart
+	m := p.w.machines[node]
+	m.apart = apart
+	m.connection(time.Now())
 	return nil
 }
 
@@ -612,7 +640,7 @@ func (w *world) bootUp(about, host string, boot int) {
 		}
 		return m.boot == boot
 	}
-	if !still(func() { m.up = true }) {
+	if !still(func() { m.up = true; m.connection(time.Now()) }) {
 		return
 	}
 	for w.gated && !w.over.Load() {
@@ -634,14 +662,36 @@ func (w *world) bootUp(about, host string, boot int) {
 	}
 }
 
-// switchOff powers a compute host off by its fencing level: its hook records it.
-func (w *world) switchOff(about, host string) {
+// failed is what the cluster does about a connection that broke: its monitor fails, and the
+// node is fenced, although somebody has fenced it a moment ago.
+func (w *world) failed(about, host string) {
+	w.pause("monitor "+about, time.Second, 13*time.Second)
+	w.log("the connection to %s has failed", host)
+	w.mu.Lock()
+	w.refused = append(w.refused, host+" was fenced again while the cluster was connected to it, which fences it once more")
+	w.mu.Unlock()
+	w.fenceHost("failed "+about, host)
+}
+
+// fenceHost has the cluster fence a compute host, and, unless it is kept off, power it on.
+func (w *world) fenceHost(about, host string) {
+	w.switchOff(about, host)
+	if !w.keptOff {
+		w.pause("remapped "+about, 50*time.Millisecond, 3*time.Second)
+		w.switchOn("remapped "+about, host, true)
+	}
+}
+
+// switchOff powers a compute host off by its fencing level: its hook records it. It answers
+// whether that has broken a connection of the cluster.
+func (w *world) switchOff(about, host string) (broken bool) {
 	m := w.machines[host]
 	m.busy <- struct{}{}
 	defer func() { <-m.busy }()
 	w.mu.Lock()
 	m.boot++
-	m.up, m.holds, m.died = false, false, false
+	broken = m.connected(time.Now())
+	m.up, m.holds, m.died, m.linked, m.unlinked = false, false, false, time.Time{}, time.Time{}
 	w.mu.Unlock()
 	_ = w.cloud.ChangeHost(host, novasim.HostChange{Power: "off"})
 	var s cib.Stored
@@ -666,6 +716,7 @@ func (w *world) switchOff(about, host string) {
 			_ = cloud.ForceDown(context.Background(), services[at], reason)
 		}
 	}
+	return broken
 }
 
 // ---- Pacemaker
@@ -1042,15 +1093,11 @@ func (w *world) hostDies(about, host string) {
 	m := w.machines[host]
 	w.mu.Lock()
 	m.boot++
-	m.up, m.holds, m.died = false, false, true
+	m.up, m.holds, m.died, m.linked, m.unlinked = false, false, true, time.Time{}, time.Time{}
 	w.mu.Unlock()
 	_ = w.cloud.ChangeHost(host, novasim.HostChange{Power: "off"})
 	w.pause("dead "+about, 2*time.Second, 15*time.Second)
-	w.switchOff(about, host)
-	if !w.keptOff {
-		w.pause("remapped "+about, 50*time.Millisecond, 3*time.Second)
-		w.switchOn("remapped "+about, host, true)
-	}
+	w.fenceHost(about, host)
 }
 
 // ---- the end
