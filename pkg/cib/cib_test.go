@@ -74,7 +74,7 @@ func TestRecordsAreCreatedOnceAndChangedByCompareAndSwap(t *testing.T) {
 		}
 		// Nova's messages have every kind of quote in them.
 		next := a.Claimed("ctl1", 0, t0.Add(time.Second))
-		next.Wait = `Cannot 'evacuate' instance "x" <b> & it's 100% "'mixed'"`
+		next.Wait = record.WaitFor(`Cannot 'evacuate' instance "x" <b> & it's 100% "'mixed'"`)
 		b, err := store.Replace(ctx, a, next)
 		if err != nil {
 			t.Fatal(err)

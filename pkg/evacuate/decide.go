@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"time"
 
-	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/heartbeat"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 )
 
 // Decide looks at a situation and says what to do. It is a pure function.
@@ -32,9 +33,9 @@ func Decide(s Situation, p Policy) Plan {
 func decideHost(plan *Plan, s Situation) {
 	service := plan.Service
 	plan.Returned = !s.WasDown && (letIn(*plan) || s.History.Heard)
-	plan.LetIn = plan.Returned && service.Up && s.Beat == nova.Alive && s.History.Whole
-	// An operator's own disable stands in the place of our reason, and stays.
-	plan.ForceDown = !nova.KnowsDown(service, s.Reason) && !s.WasDown && !plan.Returned
+	plan.LetIn = plan.Returned && service.Up && s.Heartbeat == heartbeat.Alive && s.History.Whole
+	disable, needed := ownership.Telling(service, s.Reason)
+	plan.Disable, plan.ForceDown = disable, needed && !s.WasDown && !plan.Returned
 	if service.ForcedDown && !s.Source.Safe() {
 		plan.Held = plan.Count(Waiting, Failed, Doubtful)
 	}
@@ -120,7 +121,7 @@ func doubt(plan *Plan, s Situation) {
 			}
 		}
 		// What failed before was sent again out of the order, so any may be in doubt.
-		if _, ours := s.Attempts[i.ID]; !ours {
+		if a, ours := s.Attempts[i.ID]; !ours || a.Earlier {
 			i.State, i.Reason = Doubtful, SentBefore
 		}
 	}

@@ -443,6 +443,43 @@ func TestAStopWaitsForTheAnswersThatComeAndNamesThoseThatDoNot(t *testing.T) {
 	}
 }
 
+// One evacuation ends while a request is on its way to Nova, and the next begins. With the
+// ledger of the first it knows of that request, although nobody tells it to be in doubt.
+func TestTheNextEvacuationKnowsWhatTheOneBeforeHasSent(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		shared bool
+	}{
+		{"with the ledger of the one before", true},
+		{"with a ledger of its own, it sends an instance twice", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			simulate(t, 6, func(w *world) {
+				w.evac.Ledger = evacuate.NewLedger(w.evac.Policy)
+				w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Latency: "14s", Count: 1})
+				ctx, cancel := context.WithCancel(w.Context())
+				time.AfterFunc(2*time.Second, cancel)
+				if err := w.evac.Run(ctx); !errors.Is(err, evacuate.ErrUnanswered) || !w.evac.Ledger.Open(time.Now()) {
+					w.Errorf("ended with %v", err)
+				}
+				next := *w.evac
+				if !c.shared {
+					next.Ledger = nil
+				}
+				w.evac = &next
+				w.run(nil)
+				time.Sleep(time.Minute) // what was late has come
+				if next.Ledger.Open(time.Now()) {
+					w.Error("all is answered, and the ledger is open")
+				}
+				if r := w.cloud.Report(); (r.MostAccepted == 1) != c.shared || c.shared && (r.Running != 6 || len(r.Breaches) > 0) {
+					w.Errorf("%+v", r)
+				}
+			})
+		})
+	}
+}
+
 // service is a host's nova-compute, as Nova lists it.
 func (w *world) service(host string) nova.Service {
 	w.Helper()

@@ -95,7 +95,9 @@ func Learn(s Situation, p Policy) map[string]Attempt {
 	for _, i := range s.History.Instances {
 		listed[i.Server.ID] = true
 		if a, tried := s.Attempts[i.Server.ID]; tried {
-			learned[i.Server.ID] = a.learn(i, s, p)
+			if a = a.learn(i, s, p); !a.Earlier || !a.Over {
+				learned[i.Server.ID] = a
+			}
 		}
 	}
 	for id, a := range s.Attempts {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nova-evac/nova-evac/pkg/heartbeat"
 	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 )
@@ -69,6 +70,10 @@ type Attempt struct {
 	Failures int
 	// NotBefore is when the instance may be sent again.
 	NotBefore time.Time
+	// Earlier is true where an evacuation before this one has sent it, in the same process. It
+	// holds its instance back while it may be under way, and says nothing of what other owners
+	// have sent since.
+	Earlier bool
 	// Refused is true where the last answer was anything but a yes, and Err says what it was, in
 	// Nova's words.
 	Refused bool
@@ -88,10 +93,10 @@ type Situation struct {
 	Reason string
 	// WasDown is true once forced_down and Reason were read back in this run.
 	WasDown bool
-	// Beat is what its nova-compute's heartbeats say, and Source what all signs together say
-	// of the host.
-	Beat   nova.Beat
-	Source Source
+	// Heartbeat is what the heartbeats of its nova-compute say, and Source what all signs
+	// together say of the host.
+	Heartbeat heartbeat.Sign
+	Source    Source
 	// FailedOnRecord is how many instances the host's record says have failed. A
 	// new owner takes the order of sending from Nova, which does not show what it
 	// refused; the count on record tells it how many may stand before the frontier,
@@ -187,6 +192,9 @@ type Plan struct {
 	// ForceDown is true where Nova has to be told first that the host is down.
 	// Nothing is sent before that was read back.
 	ForceDown bool
+	// Disable is the reason for which its service is to be disabled with that, empty where an
+	// operator has disabled it.
+	Disable string
 	// Service is the host's nova-compute, as read.
 	Service nova.Service
 	// Sending is true where more may be sent as slots become free.

@@ -22,6 +22,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -222,10 +223,11 @@ func (c *call) forceDown(ctx context.Context, reason string) error {
 	if err != nil {
 		return err
 	}
-	if nova.KnowsDown(service, reason) {
+	disable, needed := ownership.Telling(service, reason)
+	if !needed {
 		return nil
 	}
-	return client.ForceDown(ctx, service, reason)
+	return client.ForceDown(ctx, service, disable)
 }
 
 func (c *call) connect() (Nova, config.Config, error) {

@@ -144,10 +144,10 @@ func (g Gate) records(ctx context.Context) (string, error) {
 }
 
 func waits(r record.Record) string {
-	if r.Wait == "" {
+	if r.Wait == (record.Wait{}) {
 		return "its record is " + string(r.Phase)
 	}
-	return "waiting for " + r.Wait
+	return "waiting for " + r.Wait.String()
 }
 
 // same compares host names; a short name equals a full one.

@@ -28,20 +28,14 @@ func (c *Client) actions(ctx context.Context, id string) ([]action, error) {
 	return answer.Actions, err
 }
 
-// WasStopped answers whether an instance was shut down before it was evacuated: the
-// last of its actions that started or stopped it was a stop. Nova has forgotten it in
-// every other place once a rebuild has failed: vm_state is error, power_state 0 (seen
-// on Nova 26.2). That a guest shut itself down Nova records as a stop, too.
-func (c *Client) WasStopped(ctx context.Context, id string) (bool, error) {
+// Actions names what was done to an instance, newest first.
+func (c *Client) Actions(ctx context.Context, id string) ([]string, error) {
 	actions, err := c.actions(ctx, id)
-	if err != nil {
-		return false, err
-	}
 	var names []string
 	for _, a := range actions {
 		names = append(names, a.Name)
 	}
-	return StoppedLast(names), nil
+	return names, err
 }
 
 // Course is how far an evacuation has come by the events of its action, which tell what
@@ -117,18 +111,4 @@ func course(events []courseEvent) Course {
 		}
 	}
 	return c
-}
-
-// StoppedLast answers whether, of an instance's actions, newest first, the first that
-// says whether its guest runs is a stop.
-func StoppedLast(actions []string) bool {
-	for _, name := range actions {
-		switch name {
-		case "stop":
-			return true
-		case "start", "reboot", "create", "rebuild", "unshelve", "resume", "restore":
-			return false
-		}
-	}
-	return false
 }

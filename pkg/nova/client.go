@@ -298,35 +298,21 @@ func (c *Client) Disown(ctx context.Context, svc Service) error {
 // DisownedReason is what Disown leaves in Nova.
 const DisownedReason = "fenced; an operator had nova-evac forget the host"
 
-// ForceDown tells Nova, in one PUT, that a host is dead, and takes it away from
-// the scheduler with reason as the text (cut at Nova's 255 characters). svc must
-// be fresh: a service that is disabled already keeps an operator's disable and
-// reason as they are; only a reason of our own (record.ReasonPrefix) is renewed.
+// ForceDown tells Nova, in one PUT, that a host is dead, and, unless disable is empty, takes
+// it away from the scheduler with that as the reason (cut at Nova's 255 characters).
 //
 // It may be repeated without harm. Whether it took effect is to be read back from
 // Services.
-func (c *Client) ForceDown(ctx context.Context, svc Service, reason string) error {
-	if r := []rune(reason); len(r) > maxReason {
-		reason = string(r[:maxReason])
+func (c *Client) ForceDown(ctx context.Context, svc Service, disable string) error {
+	if r := []rune(disable); len(r) > maxReason {
+		disable = string(r[:maxReason])
 	}
 	body := map[string]any{"forced_down": true}
-	if MayDisable(svc, reason) {
+	if disable != "" {
 		body["status"] = "disabled"
-		body["disabled_reason"] = reason
+		body["disabled_reason"] = disable
 	}
 	return c.update(ctx, "force down "+svc.Host, svc, body)
-}
-
-// MayDisable answers whether disabling a service with this reason takes nothing from
-// an operator: it is enabled, or disabled by us with another reason.
-func MayDisable(svc Service, reason string) bool {
-	return svc.Enabled || svc.Ours() && svc.DisabledReason != reason
-}
-
-// KnowsDown answers whether Nova has been told all that ForceDown with this reason
-// would tell it.
-func KnowsDown(svc Service, reason string) bool {
-	return svc.ForcedDown && !MayDisable(svc, reason)
 }
 
 // ForceUp takes back that a host is dead: from now on its heartbeat counts again.

@@ -311,25 +311,21 @@ func TestServicesTellsAPartialRecordFromAFullOne(t *testing.T) {
 	}
 }
 
-func TestForceDownLeavesAnOperatorsDisableAlone(t *testing.T) {
+func TestForceDownTellsAllInOneRequest(t *testing.T) {
 	long := strings.Repeat("ü", 300)
 	tests := []struct {
-		name   string
-		svc    Service
-		reason string
-		want   string
+		name    string
+		disable string
+		want    string
 	}{
-		{"an enabled service is disabled too", Service{ID: "s", Enabled: true}, "nova-evac gen=2", `{"forced_down":true,"status":"disabled","disabled_reason":"nova-evac gen=2"}`},
-		{"a reason of ours is renewed", Service{ID: "s", DisabledReason: "nova-evac gen=1"}, "nova-evac gen=2", `{"forced_down":true,"status":"disabled","disabled_reason":"nova-evac gen=2"}`},
-		{"a reason of ours that is right already stays", Service{ID: "s", DisabledReason: "nova-evac gen=2", ForcedDown: true}, "nova-evac gen=2", `{"forced_down":true}`},
-		{"an operator's disable stays", Service{ID: "s", DisabledReason: "bad DIMM"}, "nova-evac gen=2", `{"forced_down":true}`},
-		{"a disable without a reason stays", Service{ID: "s"}, "nova-evac gen=2", `{"forced_down":true}`},
-		{"a reason that is too long is cut", Service{ID: "s", Enabled: true}, long, `{"forced_down":true,"status":"disabled","disabled_reason":"` + long[:510] + `"}`},
+		{"it is disabled too", "nova-evac gen=2", `{"forced_down":true,"status":"disabled","disabled_reason":"nova-evac gen=2"}`},
+		{"its status stays", "", `{"forced_down":true}`},
+		{"a reason that is too long is cut", long, `{"forced_down":true,"status":"disabled","disabled_reason":"` + long[:510] + `"}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cloud := newCloud(t, says(`{"service": {}}`))
-			if err := cloud.client().ForceDown(t.Context(), tt.svc, tt.reason); err != nil {
+			if err := cloud.client().ForceDown(t.Context(), Service{ID: "s"}, tt.disable); err != nil {
 				t.Fatal(err)
 			}
 			sent := cloud.sent()

@@ -34,7 +34,7 @@ func (d Direct) Services(context.Context) ([]nova.Service, error) {
 func (d Direct) ForceDown(_ context.Context, service nova.Service, reason string) error {
 	down := true
 	change := serviceChange{ForcedDown: &down}
-	if nova.MayDisable(service, reason) {
+	if reason != "" {
 		disabled := "disabled"
 		change.Status, change.DisabledReason = &disabled, &reason
 	}
@@ -132,19 +132,19 @@ func (d Direct) Evacuate(_ context.Context, id, dest string) error {
 	return failure(op, refused)
 }
 
-// WasStopped looks at an instance's actions, as nova.Client does.
-func (d Direct) WasStopped(_ context.Context, id string) (bool, error) {
+// Actions names what was done to an instance, newest first.
+func (d Direct) Actions(_ context.Context, id string) ([]string, error) {
 	c := d.Cloud
 	defer c.look()()
 	i, refused := c.instance(id)
 	if refused != nil {
-		return false, failure("list actions of instance "+id, refused)
+		return nil, failure("list actions of instance "+id, refused)
 	}
 	var names []string
 	for n := len(i.actions) - 1; n >= 0; n-- {
 		names = append(names, i.actions[n].name)
 	}
-	return nova.StoppedLast(names), nil
+	return names, nil
 }
 
 // Course looks at the events of an instance's evacuation, as nova.Client does.

@@ -113,14 +113,11 @@ type Record struct {
 	// Hold says whether the evacuation may begin and go on.
 	Hold Hold
 	// Wait says in words for what the evacuation waits, or why something was left.
-	Wait string
+	Wait Wait
 }
 
 // timeFormat has whole seconds: nothing here needs more, and people read it.
 const timeFormat = time.RFC3339
-
-// maxWait keeps a record to one readable line; the CIB would take far more.
-const maxWait = 600
 
 // Encode gives the record's value: one line of key=value pairs without quotes,
 // so that `crm configure show` prints it as it is. Zero counts are written where
@@ -163,8 +160,8 @@ func (r Record) Encode() string {
 	if r.Hold != "" {
 		put("hold", string(r.Hold))
 	}
-	if r.Wait != "" {
-		put("waiting_for", clean(r.Wait))
+	if r.Wait != (Wait{}) {
+		put("waiting_for", r.Wait.text)
 	}
 	return b.String()
 }
@@ -176,31 +173,6 @@ type count struct {
 
 func (r *Record) counts() []count {
 	return []count{{"total", &r.Total}, {"done", &r.Done}, {"failed", &r.Failed}, {"skipped", &r.Skipped}}
-}
-
-// clean makes free text safe inside the value: one line of printable ASCII, at most
-// maxWait long. Pacemaker 2.1 prints any other character as octal escapes
-// (crm_xml_escape): the value read would differ from the value written, and no
-// compare-and-swap could match it. crmsh cannot read double quotes back.
-func clean(s string) string {
-	s = strings.Map(func(c rune) rune {
-		switch {
-		case c == '"':
-			return '\''
-		case c == '\\':
-			return '/'
-		case c < ' ':
-			return ' '
-		case c > '~':
-			return '?'
-		}
-		return c
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > maxWait {
-		s = strings.TrimRight(s[:maxWait-len("...")], " ") + "..."
-	}
-	return s
 }
 
 // ErrMalformed is the error of Parse, wrapped with the reason.
@@ -251,7 +223,7 @@ func Parse(host, value string) (Record, error) {
 		case "hold":
 			r.Hold = Hold(val)
 		case "waiting_for":
-			r.Wait = clean(val)
+			r.Wait = WaitFor(val)
 		default:
 			for _, n := range r.counts() {
 				if n.key == key {

@@ -111,7 +111,7 @@ func (r Record) Corrected(found Witness, inDoubt int, now time.Time) Record {
 	}
 	r.Owner, r.Claim, r.Updated = "", found.Claim, now
 	r.Doubt += inDoubt
-	r.Wait = "a supervisor to claim it"
+	r.Wait = ForSupervisor
 	return r
 }
 
@@ -141,7 +141,7 @@ func (r Record) Released(doubtOver bool, now time.Time) Record {
 		r.Doubt = 0
 	}
 	if !r.OnHold() {
-		r.Wait = "a supervisor to claim it"
+		r.Wait = ForSupervisor
 	}
 	return r
 }
@@ -168,13 +168,13 @@ func (r Record) Powering(owner string, now time.Time) Record {
 // to let it in.
 func (r Record) Returned(owner string, now time.Time) Record {
 	r, _ = r.Seen(BackOn, now)
-	r.Phase, r.Owner, r.Updated, r.Wait = Returning, owner, now, ""
+	r.Phase, r.Owner, r.Updated, r.Wait = Returning, owner, now, Wait{}
 	return r
 }
 
 // Held gives the record of a host with a hold, and the reason for it. Its owner, if it has
 // one, then releases it.
-func (r Record) Held(by Hold, why string, now time.Time) Record {
+func (r Record) Held(by Hold, why Wait, now time.Time) Record {
 	r.Hold, r.Wait, r.Updated = by, why, now
 	return r
 }

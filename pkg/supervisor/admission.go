@@ -37,7 +37,7 @@ func (a admission) conclude(err error) {
 	}
 	if err := a.update(ownership.AnyGeneration, func(r record.Record) record.Record {
 		if r.Owner, r.Updated = "", a.s.Now(); !r.Unfinished() {
-			r.Wait = wait
+			r.Wait = record.WaitFor(wait)
 		}
 		return r
 	}); err != nil {

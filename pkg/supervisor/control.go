@@ -61,5 +61,5 @@ func HostStatus(r record.Record, malformed error) control.Host {
 	}
 	power := map[record.Back]string{record.NotBack: "off", record.BackOn: "on", record.BackRunning: "running"}[r.Back]
 	return control.Host{Host: r.Host, Phase: phase, Gen: r.Gen, Owner: r.Owner, Power: power,
-		Counts: r.Counts, Since: r.Since, Updated: r.Updated, WaitingFor: r.Wait}
+		Counts: r.Counts, Since: r.Since, Updated: r.Updated, WaitingFor: r.Wait.String()}
 }

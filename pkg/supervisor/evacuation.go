@@ -40,7 +40,8 @@ func (e *evacuation) run() {
 	engine := &evacuate.Evacuation{
 		Host: e.host, Witness: claimed.Witness(), Prior: e.prior, Doubt: claimed.Doubt, Domain: e.s.Domain,
 		Nova: e.s.Nova, Policy: e.s.Policy, Poll: e.s.novaPoll, Now: e.s.Now, May: e.s.May,
-		Source: e.source, Back: e.s.back, Report: e.report, Distrust: e.addDoubt, Log: e.log,
+		Source: e.source, Back: e.s.back, Report: e.report, AddDoubt: e.addDoubt,
+		Ledger: e.s.ledgers.of(e.host, e.s.Policy), Log: e.log,
 	}
 	working, done := context.WithCancel(e.ctx)
 	defer done()
@@ -55,6 +56,7 @@ func (e *evacuation) run() {
 	}
 	<-looked // nothing is sent before, and a look that sends nothing is repeated seconds later
 	err := engine.Run(e.ctx)
+	e.s.ledgers.close(e.host, e.s.Now())
 	cause := context.Cause(e.ctx)
 	done()
 	beside.Wait()
@@ -110,7 +112,7 @@ func (e *evacuation) report(p evacuate.Progress) int {
 // newestOf puts the progress into the record, and what was seen of the host's power.
 func (e *evacuation) newestOf(r record.Record) record.Record {
 	if e.reported {
-		r.Counts, r.Wait = counts(e.progress), e.progress.Wait
+		r.Counts, r.Wait = counts(e.progress), record.WaitFor(e.progress.Wait)
 		r = r.HeldFor(e.progress.Held > 0 && e.progress.Source.On())
 	}
 	if e.seen.back.Beyond(r.Back) {

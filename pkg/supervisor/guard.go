@@ -10,6 +10,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/heartbeat"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -162,7 +163,7 @@ func (e *evacuation) hold(because obstacle) error {
 	why := because.String() + heldHint(e.host)
 	e.setReleasing(true)
 	err := e.update(ownership.SameGeneration, func(r record.Record) record.Record {
-		r = r.Held(record.HeldByGuard, why, e.s.Now())
+		r = r.Held(record.HeldByGuard, record.WaitFor(why), e.s.Now())
 		r.Owner, r.Phase = "", record.Fenced
 		return r
 	})
@@ -208,10 +209,10 @@ func (w *watch) guardAgain(ctx context.Context, records []cib.Stored, now look) 
 // guarded is the record of a host that the guard holds as it has to be now. It returns
 // false where that is how it stands.
 func guarded(r record.Record, because obstacle, now time.Time) (record.Record, bool) {
-	hold, wait := record.Hold(""), "a supervisor to claim it"
+	hold, wait := record.Hold(""), record.ForSupervisor
 	switch {
 	case because != nil:
-		hold, wait = record.HeldByGuard, because.String()+heldHint(r.Host)
+		hold, wait = record.HeldByGuard, record.WaitFor(because.String()+heldHint(r.Host))
 	case r.Back != record.NotBack:
 		// Its instances may run there: an operator says what is done about it.
 		hold = record.HeldBySource
@@ -223,7 +224,7 @@ func guarded(r record.Record, because obstacle, now time.Time) (record.Record, b
 func (w *watch) awake(records []cib.Stored, services []nova.Service) map[string]bool {
 	awake := map[string]bool{}
 	for _, r := range records {
-		if service, err := nova.FindService(services, r.Host, w.s.Domain); err == nil && w.beats.Feel(service, r.Since, w.s.Now()) == nova.Alive {
+		if service, err := nova.FindService(services, r.Host, w.s.Domain); err == nil && w.heartbeats.Look(service, r.Since, w.s.Now()) == heartbeat.Alive {
 			awake[service.Host] = true
 		}
 	}

@@ -136,7 +136,7 @@ func TestTheBoundsOfTheGuard(t *testing.T) {
 // A record of an earlier look, or one that was put right from Nova, may have the words of
 // one that goes on although the guard holds it.
 func TestARecordGoesOnWhateverItsWordsAre(t *testing.T) {
-	r := record.Record{Host: "a", Phase: record.Fenced, Gen: 1, Since: t0, Hold: record.HeldByGuard, Wait: "a supervisor to claim it"}
+	r := record.Record{Host: "a", Phase: record.Fenced, Gen: 1, Since: t0, Hold: record.HeldByGuard, Wait: record.ForSupervisor}
 	stored := cib.Stored{Record: r}
 	if next, changed := guarded(stored.Record, nil, t0); !changed || next.Hold != "" {
 		t.Errorf("%+v, %v", next, changed)

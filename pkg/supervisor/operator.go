@@ -40,7 +40,7 @@ func (o Operator) Hold(ctx context.Context, host, why string) error {
 		if !r.Unfinished() {
 			return r, fmt.Errorf("it is %s: there is nothing to hold", r.Phase)
 		}
-		return r.Held(record.HeldByOperator, why, o.Now()), nil
+		return r.Held(record.HeldByOperator, record.WaitFor(why), o.Now()), nil
 	})
 }
 
@@ -51,7 +51,7 @@ func (o Operator) Resume(ctx context.Context, host string) error {
 		if !r.OnHold() && r.Hold != record.HeldBySource {
 			return r, errors.New("it is not held")
 		}
-		return r.Held(record.Resumed, "a supervisor to claim it", o.Now()), nil
+		return r.Held(record.Resumed, record.ForSupervisor, o.Now()), nil
 	})
 }
 

@@ -112,7 +112,7 @@ func (p poweringOn) run() {
 			r, _ = r.Seen(record.BackOn, p.s.Now())
 		}
 		if r.Owner, r.Updated = "", p.s.Now(); r.Skipped == 0 || err != nil {
-			r.Wait = wait
+			r.Wait = record.WaitFor(wait)
 		}
 		return r
 	}); failed != nil && !errors.Is(failed, errLost) {

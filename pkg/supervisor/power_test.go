@@ -272,16 +272,16 @@ func (w *world) poweredOn(times int) {
 // waits waits for the record to say what it waits for.
 func (w *world) waits(what string) record.Record {
 	w.Helper()
-	return w.until("waiting for: "+what, func(r record.Record) bool { return strings.Contains(r.Wait, what) })
+	return w.until("waiting for: "+what, func(r record.Record) bool { return strings.Contains(r.Wait.String(), what) })
 }
 
 // held waits for the host to be held because it is on.
 func (w *world) held() record.Record {
 	w.Helper()
 	r := w.until("held", func(r record.Record) bool {
-		return r.Hold == record.HeldBySource && strings.Contains(r.Wait, "may run there")
+		return r.Hold == record.HeldBySource && strings.Contains(r.Wait.String(), "may run there")
 	})
-	if !strings.HasPrefix(r.Wait, "DANGER: ") || !strings.Contains(r.Wait, "nova-evac admit compute-1") {
+	if !strings.HasPrefix(r.Wait.String(), "DANGER: ") || !strings.Contains(r.Wait.String(), "nova-evac admit compute-1") {
 		w.Errorf("it does not say what is the matter: %s", r.Wait)
 	}
 	return r
@@ -420,7 +420,7 @@ func TestAHostIsPoweredOnWhenWhatWasSentToItHasLeft(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		ons, _, _ := h.seen()
 		if r := other(); len(ons) != 0 || r.Phase != record.Evacuated ||
-			!strings.Contains(r.Wait, "to leave compute-1 before this host is powered on") || !strings.Contains(r.Wait, "instance vm-1 ") {
+			!strings.Contains(r.Wait.String(), "to leave compute-1 before this host is powered on") || !strings.Contains(r.Wait.String(), "instance vm-1 ") {
 			w.Errorf("%s; powered on: %v", r.Encode(), ons)
 		}
 		w.must(w.cloud.ChangeHost("compute-3", novasim.HostChange{Hang: &goOn}))
@@ -639,7 +639,7 @@ func TestAFencingThatFailsIsNamedAndTriedAgain(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		w.fencedAgain(0)
 		h.set(func() { h.fails = nil })
-		if r := w.arrived(20); r.Gen != 2 || r.Refenced != 1 || strings.Contains(r.Wait, "failed") {
+		if r := w.arrived(20); r.Gen != 2 || r.Refenced != 1 || strings.Contains(r.Wait.String(), "failed") {
 			w.Errorf("%s", r.Encode())
 		}
 		w.fencedAgain(1)
@@ -779,7 +779,7 @@ func TestAHostThatRunsWhatItHasIsLeftToAnOperator(t *testing.T) {
 		w.start("ctl1")
 		w.until("seen to run", func(r record.Record) bool { return r.Back == record.BackRunning })
 		r := w.held()
-		if !strings.Contains(r.Wait, "nova-compute of compute-1 runs") {
+		if !strings.Contains(r.Wait.String(), "nova-compute of compute-1 runs") {
 			w.Errorf("%s", r.Encode())
 		}
 		time.Sleep(time.Hour)
@@ -883,12 +883,12 @@ func TestTheReturnOfAHostThatRanMeanwhileNamesWhatMayRunTwice(t *testing.T) {
 		h.press("compute-1")
 		w.until("seen to run", func(r record.Record) bool { return r.Back == record.BackRunning && r.Unfinished() })
 		r := w.waits("DANGER: guests of ")
-		if r.Phase != record.Returning || !strings.Contains(r.Wait, "and 1 more may run here and elsewhere; nova-compute to be restarted on compute-1: 4 evacuations were not over") {
+		if r.Phase != record.Returning || !strings.Contains(r.Wait.String(), "and 1 more may run here and elsewhere; nova-compute to be restarted on compute-1: 4 evacuations were not over") {
 			w.Errorf("%s", r.Encode())
 		}
 		named := 0
 		for _, i := range w.cloud.State().Instances {
-			if strings.Contains(r.Wait, i.ID) {
+			if strings.Contains(r.Wait.String(), i.ID) {
 				named++
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/heartbeat"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -18,9 +19,9 @@ const watchEvery = 5 * time.Second
 
 // watch looks after the hosts that nobody carries, and remembers what it saw of them.
 type watch struct {
-	s     *Supervisor
-	beats nova.Pulse
-	turns turns
+	s          *Supervisor
+	heartbeats heartbeat.Watch
+	turns      turns
 	// apart is true where nodes may be kept apart from the cluster: nobody has looked yet,
 	// or some were.
 	apart bool
@@ -39,7 +40,7 @@ type look struct {
 func (s *Supervisor) watchHosts(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	w, last := &watch{s: s, beats: nova.Pulse{}, turns: turns{due: map[string]due{}}, apart: true, tried: map[string]time.Time{}}, ""
+	w, last := &watch{s: s, heartbeats: heartbeat.Watch{}, turns: turns{due: map[string]due{}}, apart: true, tried: map[string]time.Time{}}, ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -111,7 +112,7 @@ func (w *watch) concerns(r cib.Stored) bool {
 
 // forget forgets the signs of life that were seen, and what was to be done.
 func (w *watch) forget() {
-	clear(w.beats)
+	clear(w.heartbeats)
 	clear(w.turns.due)
 }
 
@@ -141,7 +142,7 @@ func (w *watch) readmit(ctx context.Context, r cib.Stored, now look) error {
 	if err != nil {
 		return w.say(ctx, r, notListed{})
 	}
-	awake := w.beats.Feel(service, r.Since, w.s.Now()) == nova.Alive
+	awake := w.heartbeats.Look(service, r.Since, w.s.Now()) == heartbeat.Alive
 	if !awake && w.keptOff(r, now.view) {
 		return w.powerOn(ctx, r, service.Host, now)
 	}
@@ -301,7 +302,7 @@ func (s *Supervisor) headedFor(ctx context.Context, id, host string, evacuations
 
 // sayReturning writes what a host waits for whose nova-compute runs.
 func (w *watch) sayReturning(ctx context.Context, r cib.Stored, o obstacle) error {
-	wait := o.String()
+	wait := record.WaitFor(o.String())
 	if r.Phase == record.Returning && r.Wait == wait || !w.turns.mine(r.Host, o, w.s.Now()) {
 		return nil
 	}
@@ -312,7 +313,7 @@ func (w *watch) sayReturning(ctx context.Context, r cib.Stored, o obstacle) erro
 
 // say writes what a record that nobody carries waits for.
 func (w *watch) say(ctx context.Context, r cib.Stored, o obstacle) error {
-	wait := o.String()
+	wait := record.WaitFor(o.String())
 	if r.Wait == wait && r.Owner == "" || !w.turns.mine(r.Host, o, w.s.Now()) {
 		return nil
 	}

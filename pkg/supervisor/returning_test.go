@@ -53,7 +53,7 @@ func TestAHostThatIsBackIsLetIn(t *testing.T) {
 		}
 		w.fence()
 		w.evacuated(5)
-		r := w.until("waiting for nova-compute", func(r record.Record) bool { return r.Wait == "nova-compute to start on compute-1" })
+		r := w.until("waiting for nova-compute", func(r record.Record) bool { return r.Wait.String() == "nova-compute to start on compute-1" })
 		time.Sleep(time.Hour)
 		if now := w.record(); now.Updated != r.Updated || !w.service().ForcedDown {
 			w.Errorf("an hour of nothing has changed the record to %s", now.Encode())
@@ -114,7 +114,7 @@ func TestAHostThatWasOnTooEarlyHasToBeRestarted(t *testing.T) {
 		w.power() // what is under way becomes completed, and done after that
 		w.evacuated(12)
 		w.until("saying what to do", func(r record.Record) bool {
-			return r.Phase == record.Returning && strings.Contains(r.Wait, "nova-compute to be restarted on compute-1")
+			return r.Phase == record.Returning && strings.Contains(r.Wait.String(), "nova-compute to be restarted on compute-1")
 		})
 		w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Compute: "kill"}))
 		w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Compute: "start"}))
@@ -129,7 +129,7 @@ func TestAHostThatIsNotInTheClusterAgainIsNotLetIn(t *testing.T) {
 		w.fence()
 		w.evacuated(5)
 		w.power()
-		w.until("waiting for the cluster", func(r record.Record) bool { return r.Wait == "the cluster to have compute-1 online again" })
+		w.until("waiting for the cluster", func(r record.Record) bool { return r.Wait.String() == "the cluster to have compute-1 online again" })
 		time.Sleep(10 * time.Minute)
 		if !w.service().ForcedDown {
 			w.Error("it was forced up")
@@ -159,7 +159,7 @@ func TestAnOperatorCanHaveTheLastWordOnAReturn(t *testing.T) {
 		w.fence()
 		w.evacuated(5)
 		w.power()
-		w.until("ready", func(r record.Record) bool { return strings.Contains(r.Wait, "nova-evac admit compute-1") })
+		w.until("ready", func(r record.Record) bool { return strings.Contains(r.Wait.String(), "nova-evac admit compute-1") })
 		w.must(w.operator().Admit(w.Context(), "compute-1"))
 		w.letIn()
 		if s := w.service(); !s.Up || !s.Enabled {
@@ -220,7 +220,7 @@ func TestTheGuardHoldsWhatIsNewAndLetsItGo(t *testing.T) {
 		w.start("ctl2")
 		w.fence()
 		r := w.until("held", func(r record.Record) bool { return r.Hold == record.HeldByGuard && r.Owner == "" })
-		if r.Phase != record.Fenced || !strings.Contains(r.Wait, "2 of 3 compute hosts are down, more than storm_share=50%") {
+		if r.Phase != record.Fenced || !strings.Contains(r.Wait.String(), "2 of 3 compute hosts are down, more than storm_share=50%") {
 			w.Errorf("%s", r.Encode())
 		}
 		time.Sleep(10 * time.Minute)
@@ -259,7 +259,7 @@ func TestAnOperatorOverrulesTheGuard(t *testing.T) {
 		w.start("ctl1")
 		w.fence()
 		w.until("held", func(r record.Record) bool {
-			return r.Hold == record.HeldByGuard && strings.Contains(r.Wait, "storm_hosts=1")
+			return r.Hold == record.HeldByGuard && strings.Contains(r.Wait.String(), "storm_hosts=1")
 		})
 		w.must(w.operator().Resume(w.Context(), "compute-1"))
 		w.evacuated(5)
@@ -272,7 +272,7 @@ func TestAClusterInMaintenanceModeBeginsNothing(t *testing.T) {
 		w.start("ctl1")
 		w.fence()
 		w.until("held", func(r record.Record) bool {
-			return strings.HasPrefix(r.Wait, "the cluster to leave its maintenance mode")
+			return strings.HasPrefix(r.Wait.String(), "the cluster to leave its maintenance mode")
 		})
 		w.members.set(func(v *cluster.View) { v.Maintenance = false })
 		w.owned()
@@ -318,7 +318,7 @@ func TestAHostIsHeldInTheMiddleAndResumed(t *testing.T) {
 		time.Sleep(time.Minute)
 		evacuated := w.cloud.Report().Evacuated
 		time.Sleep(10 * time.Minute)
-		if now := w.cloud.Report().Evacuated; now != evacuated || now == 20 || r.Wait != "an operator" {
+		if now := w.cloud.Report().Evacuated; now != evacuated || now == 20 || r.Wait.String() != "an operator" {
 			w.Errorf("%d, later %d of 20 instances have left; %s", evacuated, now, r.Encode())
 		}
 		w.must(w.operator().Resume(w.Context(), "compute-1"))

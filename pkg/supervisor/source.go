@@ -7,6 +7,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/heartbeat"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -56,10 +57,10 @@ type sighting struct {
 }
 
 // source says what is known of the host's power. The engine asks before it sends anything.
-func (e *evacuation) source(beat nova.Beat) evacuate.Source {
+func (e *evacuation) source(sign heartbeat.Sign) evacuate.Source {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if beat == nova.Alive {
+	if sign == heartbeat.Alive {
 		e.seen.back = record.BackRunning
 	}
 	back := e.record.Back
@@ -71,7 +72,7 @@ func (e *evacuation) source(beat nova.Beat) evacuate.Source {
 	switch {
 	case back == record.BackRunning:
 		return evacuate.SourceRuns
-	case beat == nova.Moved:
+	case sign == heartbeat.Moved:
 		return evacuate.SourceUnsure
 	case back == record.BackOn && e.seen.gate == cluster.GateHolds:
 		return evacuate.SourceGated

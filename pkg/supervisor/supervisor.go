@@ -90,6 +90,7 @@ type Supervisor struct {
 	permit   permit
 	known    knownRecords
 	claims   claims
+	ledgers  ledgers
 	takeover takeover
 	// came is when the loop last came round, in nanoseconds since 1970. Monitor asks for it.
 	came atomic.Int64
@@ -101,7 +102,7 @@ func New(o Options) *Supervisor {
 	s := &Supervisor{Options: o, quit: make(chan struct{}),
 		permit: permit{now: o.Now, log: o.Log, refusal: errNotSeenYet},
 		known:  knownRecords{letIn: map[string]record.Witness{}},
-		claims: claims{byHost: map[string]*claim{}},
+		claims: claims{byHost: map[string]*claim{}}, ledgers: ledgers{byHost: map[string]*evacuate.Ledger{}},
 	}
 	s.takeover = takeover{s: s, noted: map[string]owner{}}
 	s.came.Store(o.Now().UnixNano())

@@ -312,7 +312,7 @@ func TestWhenTheOwnerDiesAnotherOneFollowsWithinTwoSeconds(t *testing.T) {
 		w.running["ctl1"].kill()
 		w.members.set(func(v *cluster.View) { v.Nodes["ctl1"] = cluster.Node{Unclean: true} })
 		time.Sleep(time.Minute)
-		if r := w.record(); r.Owner != "ctl1" || !strings.Contains(r.Wait, "not fenced") {
+		if r := w.record(); r.Owner != "ctl1" || !strings.Contains(r.Wait.String(), "not fenced") {
 			w.Errorf("taken over from a node that may be alive, or silently not: %+v", r)
 		}
 		w.dies("ctl1")
@@ -348,7 +348,7 @@ func TestASupervisorThatStartsAndClaimsAfterAViewKeepsItsClaim(t *testing.T) {
 		w.members.then = func() {
 			w.members.set(func(v *cluster.View) { v.Supervisors["ctl2"] = true })
 			_, _, err := cib.Modify(context.Background(), w.records, "compute-1", func(r cib.Stored, _ bool) (record.Record, bool) {
-				return r.Held(record.Resumed, "", time.Now()).Claimed("ctl2", 0, time.Now()), true
+				return r.Held(record.Resumed, record.Wait{}, time.Now()).Claimed("ctl2", 0, time.Now()), true
 			})
 			w.must(err)
 		}

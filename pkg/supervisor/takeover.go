@@ -119,7 +119,7 @@ func (t *takeover) note(ctx context.Context, r cib.Stored, verdict ownership.Ver
 	log := t.s.Log.WithField("host", r.Host)
 	log.Warnf("not taken over: %s", why)
 	next := r.Record
-	next.Wait, next.Updated = why, t.s.Now()
+	next.Wait, next.Updated = record.WaitFor(why), t.s.Now()
 	if err := t.s.change(ctx, r, next); err != nil {
 		log.Warn(err)
 	}

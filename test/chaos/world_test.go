@@ -25,6 +25,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
 )
@@ -321,9 +322,9 @@ func (p *process) Course(ctx context.Context, id string, created time.Time) (cou
 	return course, err
 }
 
-func (p *process) WasStopped(ctx context.Context, id string) (stopped bool, err error) {
-	err = p.ask(ctx, "actions", id, func() (err error) { stopped, err = p.direct().WasStopped(ctx, id); return err })
-	return stopped, err
+func (p *process) Actions(ctx context.Context, id string) (names []string, err error) {
+	err = p.ask(ctx, "actions", id, func() (err error) { names, err = p.direct().Actions(ctx, id); return err })
+	return names, err
 }
 
 func (p *process) Reset(ctx context.Context, id string) error {
@@ -711,9 +712,8 @@ func (w *world) switchOff(about, host string) (broken bool) {
 		cloud := novasim.Direct{Cloud: w.cloud}
 		services, _ := cloud.Services(context.Background())
 		at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
-		reason := s.Witness().Reason()
-		if !nova.KnowsDown(services[at], reason) {
-			_ = cloud.ForceDown(context.Background(), services[at], reason)
+		if disable, needed := ownership.Telling(services[at], s.Witness().Reason()); needed {
+			_ = cloud.ForceDown(context.Background(), services[at], disable)
 		}
 	}
 	return broken
@@ -976,34 +976,34 @@ func (w *world) operate() {
 		return
 	}
 	for _, r := range all {
-		if id := stuck.FindStringSubmatch(r.Wait); id != nil && time.Since(w.operated[id[1]]) > time.Minute {
+		if id := stuck.FindStringSubmatch(r.Wait.String()); id != nil && time.Since(w.operated[id[1]]) > time.Minute {
 			w.log("%s is set to error, as the record of %s asks", id[1][:8], r.Host)
 			w.operated[id[1]] = time.Now()
 			_ = novasim.Direct{Cloud: w.cloud}.Reset(context.Background(), id[1])
 		}
-		if guest := exists.FindStringSubmatch(r.Wait); guest != nil && time.Since(w.operated[guest[1]]) > time.Minute {
+		if guest := exists.FindStringSubmatch(r.Wait.String()); guest != nil && time.Since(w.operated[guest[1]]) > time.Minute {
 			w.operated[guest[1]] = time.Now()
 			w.log("the guest of %s on %s is destroyed, as the record of %s asks", guest[1], guest[2], r.Host)
 			w.cloud.DestroyGuest(guest[1], guest[2])
 		}
-		if strings.Contains(r.Wait, "have it fenced again ('nova-evac host --fence") && time.Since(w.operated[r.Host]) > time.Minute {
+		if strings.Contains(r.Wait.String(), "have it fenced again ('nova-evac host --fence") && time.Since(w.operated[r.Host]) > time.Minute {
 			w.log("%s is fenced again, as its record asks", r.Host)
 			w.operated[r.Host] = time.Now()
 			w.switchOff(w.nth("operator "+r.Host), r.Host)
 		}
-		if strings.Contains(r.Wait, "'openstack compute service set --down") && time.Since(w.operated[r.Host]) > time.Minute && !w.powered(r.Host) {
+		if strings.Contains(r.Wait.String(), "'openstack compute service set --down") && time.Since(w.operated[r.Host]) > time.Minute && !w.powered(r.Host) {
 			w.log("%s is forced down, as its record asks", r.Host)
 			w.operated[r.Host] = time.Now()
 			down := true
 			_ = w.cloud.SetService(r.Host, nil, nil, &down)
 		}
-		if strings.Contains(r.Wait, "then 'nova-evac admit "+r.Host+"'") && time.Since(w.operated[r.Host]) > time.Minute {
+		if strings.Contains(r.Wait.String(), "then 'nova-evac admit "+r.Host+"'") && time.Since(w.operated[r.Host]) > time.Minute {
 			w.operated[r.Host] = time.Now()
 			o := supervisor.Operator{Records: w.records, Nova: novasim.Direct{Cloud: w.cloud}, Now: time.Now}
 			w.cloud.RebootGuests(r.Host)
 			w.log("%s is admitted, as its record asks: %v", r.Host, o.Admit(context.Background(), r.Host))
 		}
-		if strings.Contains(r.Wait, "nova-compute to be restarted") && time.Since(w.operated[r.Host]) > time.Minute {
+		if strings.Contains(r.Wait.String(), "nova-compute to be restarted") && time.Since(w.operated[r.Host]) > time.Minute {
 			w.log("nova-compute of %s is restarted, as its record asks", r.Host)
 			w.operated[r.Host] = time.Now()
 			_ = w.cloud.ChangeHost(r.Host, novasim.HostChange{Compute: "kill"})

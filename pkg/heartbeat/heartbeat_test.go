@@ -1,16 +1,18 @@
-package nova
+package heartbeat
 
 import (
 	"testing"
 	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
-func TestAPulseIsMoreThanOurOwnRequests(t *testing.T) {
+func TestHeartbeatsAreMoreThanOurOwnRequests(t *testing.T) {
 	t0 := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		name  string
 		moves []int // the seconds at which updated_at moves
-		want  Beat
+		want  Sign
 	}{
 		{"silence", nil, Silent},
 		{"requests that show nothing else", []int{5, 6, 7}, Moved},
@@ -19,7 +21,7 @@ func TestAPulseIsMoreThanOurOwnRequests(t *testing.T) {
 		{"heartbeats that have ended", []int{10, 20, 30, 40}, Silent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p, service, got := Pulse{}, Service{Host: "compute-1", Updated: t0}, Silent
+			w, service, got := Watch{}, nova.Service{Host: "compute-1", Updated: t0}, Silent
 			end := 35
 			if len(c.moves) > 3 {
 				end = 140
@@ -30,12 +32,12 @@ func TestAPulseIsMoreThanOurOwnRequests(t *testing.T) {
 						service.Updated = t0.Add(time.Duration(second) * time.Second)
 					}
 				}
-				got = p.Feel(service, t0, t0.Add(time.Duration(second)*time.Second))
+				got = w.Look(service, t0, t0.Add(time.Duration(second)*time.Second))
 			}
 			if got != c.want {
 				t.Error(got)
 			}
-			if p.Feel(service, t0.Add(time.Hour), t0.Add(time.Duration(end)*time.Second)) != Silent {
+			if w.Look(service, t0.Add(time.Hour), t0.Add(time.Duration(end)*time.Second)) != Silent {
 				t.Error("alive at once after another fencing")
 			}
 		})
@@ -44,8 +46,8 @@ func TestAPulseIsMoreThanOurOwnRequests(t *testing.T) {
 
 func TestWhatNovaWasToldIsNoHeartbeat(t *testing.T) {
 	t0 := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
-	p, s := Pulse{}, Service{Host: "compute-1", Updated: t0, Enabled: true}
-	p.Feel(s, t0, t0)
+	w, s := Watch{}, nova.Service{Host: "compute-1", Updated: t0, Enabled: true}
+	w.Look(s, t0, t0)
 	for n, change := range []func(){
 		func() { s.ForcedDown = true }, func() { s.Enabled = false }, func() { s.DisabledReason = "nova-evac gen=1" },
 		func() { s.DisabledReason = "nova-evac gen=1 claim=ctl1/1" },
@@ -53,7 +55,7 @@ func TestWhatNovaWasToldIsNoHeartbeat(t *testing.T) {
 		change()
 		at := t0.Add(time.Duration(n+1) * 10 * time.Second)
 		s.Updated = at
-		if got := p.Feel(s, t0, at); got != Silent {
+		if got := w.Look(s, t0, at); got != Silent {
 			t.Errorf("change %d: %v", n, got)
 		}
 	}

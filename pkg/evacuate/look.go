@@ -1,0 +1,210 @@
+package evacuate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/heartbeat"
+	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/ownership"
+	"github.com/nova-evac/nova-evac/pkg/record"
+)
+
+// situation looks at Nova, and asks what one look leaves open, so that everything is known
+// that a decision needs.
+func (e *Evacuation) situation(ctx context.Context) (s Situation, err error) {
+	look, err := e.look(ctx)
+	if err != nil {
+		return s, err
+	}
+	if err := e.compareWitness(ctx, look.Services); err != nil {
+		return s, err
+	}
+	e.noteHeartbeats(look.Services)
+	source := e.source()
+	look.Now, look.Clock = e.Now(), e.clock()
+	look.SeenOn, look.Back = source != SourceOff, e.back(look.Services)
+	s = Situation{
+		Now: look.Now, Reason: e.Witness.Reason(), Heartbeat: e.heartbeat, Source: source,
+		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
+		History: history.Read(look), Attempts: e.Ledger.attempts(),
+	}
+	e.noteArrivals(s)
+	e.noteOrphans(s)
+	s.Attempts = Learn(s, e.Policy)
+	if e.moreCapacity(look.Services) {
+		s.Attempts = withoutPauses(s.Attempts)
+	}
+	e.Ledger.learned(s.Attempts)
+	return e.answer(ctx, look, s)
+}
+
+// answer asks what a situation leaves open, and gives the situation with the answers.
+func (e *Evacuation) answer(ctx context.Context, look history.Look, s Situation) (_ Situation, err error) {
+	questions := Ask(s, e.Policy)
+	if len(questions.Headed)+len(questions.Trace) == 0 {
+		return s, nil
+	}
+	if look.Headed, err = e.headed(ctx, questions.Headed); err != nil {
+		return s, err
+	}
+	if look.Courses, err = e.trace(ctx, questions.Trace); err != nil {
+		return s, err
+	}
+	s.History = history.Read(look)
+	s.Attempts = Learn(s, e.Policy)
+	e.Ledger.learned(s.Attempts)
+	return s, nil
+}
+
+// clock leads from our clock to Nova's.
+func (e *Evacuation) clock() history.Clock { return history.Clock{Ahead: e.Nova.Skew()} }
+
+// noteHeartbeats notes what the heartbeats of the host's nova-compute say.
+func (e *Evacuation) noteHeartbeats(services []nova.Service) {
+	e.heartbeat = heartbeat.Silent
+	if service, found := find(services, e.novaHost); found {
+		e.heartbeat = e.heartbeats.Look(service, e.Witness.Since, e.Now())
+		// Long after the fencing only a heartbeat moves a service of which Nova knows no more
+		// than the hook told it, or a request of somebody else.
+		told, ours := record.ParseReason(service.DisabledReason)
+		late := e.clock().Fenced(e.Witness.Since).OverBy(e.Policy.APITime, history.Stamp(service.Updated))
+		if !e.told && service.ForcedDown && ours && told.Claim == "" && late {
+			e.suspect = e.Now().Add(heartbeat.Life)
+		}
+	}
+	if e.Now().Before(e.suspect) {
+		e.heartbeat = max(e.heartbeat, heartbeat.Moved)
+	}
+}
+
+// source is what is known of the host's power now.
+func (e *Evacuation) source() Source {
+	switch {
+	case e.Source != nil:
+		return e.Source(e.heartbeat)
+	case e.heartbeat == heartbeat.Alive:
+		return SourceRuns
+	case e.heartbeat == heartbeat.Moved:
+		return SourceUnsure
+	}
+	return SourceOff
+}
+
+func (e *Evacuation) back(services []nova.Service) map[string]bool {
+	if e.Back == nil {
+		return nil
+	}
+	return e.Back(services)
+}
+
+func find(services []nova.Service, host string) (nova.Service, bool) {
+	at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
+	if at < 0 {
+		return nova.Service{}, false
+	}
+	return services[at], true
+}
+
+// compareWitness compares the claim that Nova's service record of the host names with ours.
+func (e *Evacuation) compareWitness(ctx context.Context, services []nova.Service) error {
+	service, _ := find(services, e.novaHost)
+	found, ours := record.ParseReason(service.DisabledReason)
+	witness := &found
+	if !ours {
+		witness = nil
+	}
+	mine := ownership.Mine{Unseen: InDoubt(e.Policy, 0), Claim: &ownership.Claim{Witness: e.Witness, Prior: e.Prior, ReadBack: e.wasDown, Compared: e.compared}}
+	verdict := ownership.Reconcile(mine, ownership.Stored{}, witness, nil)
+	if verdict.Action == ownership.Correct {
+		return &SupersededError{e.Host, found}
+	}
+	if more := verdict.Doubt; more > 0 {
+		if err := e.AddDoubt(ctx, more); err != nil {
+			return err
+		}
+		e.Log.Warnf("Nova knows of a claim, %s, that the record has lost: %d more instances are in doubt", found.Claim, more)
+		e.Doubt += more
+		e.doubtUntil = e.Now().Add(e.Policy.APITime)
+	}
+	e.compared = true
+	return nil
+}
+
+// look takes a look at Nova. Records before instances: see history.Look.
+func (e *Evacuation) look(ctx context.Context) (history.Look, error) {
+	s := history.Look{Since: e.Witness.Since, Began: e.Now()}
+	var err error
+	if s.Services, err = e.Nova.Services(ctx); err != nil {
+		return s, err
+	}
+	service, err := nova.FindService(s.Services, e.Host, e.Domain)
+	if err != nil {
+		return s, err
+	}
+	e.novaHost, s.Host = service.Host, service.Host
+	if s.Evacuations, err = e.Nova.Evacuations(ctx, e.novaHost, e.clock().Fenced(s.Since).Records()); err != nil {
+		return s, err
+	}
+	s.Servers, err = e.Nova.Servers(ctx, e.novaHost)
+	return s, err
+}
+
+// headed gives the hosts on which placement has set room aside for instances.
+func (e *Evacuation) headed(ctx context.Context, ids []string) (map[string][]string, error) {
+	headed := map[string][]string{}
+	for _, id := range ids {
+		hosts, err := e.Nova.Destinations(ctx, id)
+		if err != nil && !errors.Is(err, nova.ErrNotFound) {
+			return nil, err
+		}
+		headed[id] = hosts
+	}
+	return headed, nil
+}
+
+// trace gives the courses of evacuations. Each is asked for once in a while only.
+func (e *Evacuation) trace(ctx context.Context, evacuations []nova.Migration) (map[int]nova.Course, error) {
+	was := e.courses
+	e.courses = map[int]traced{}
+	courses := map[int]nova.Course{}
+	for _, m := range evacuations {
+		known, asked := was[m.ID]
+		if !asked || e.Now().Sub(known.at) > traceEvery {
+			course, err := e.Nova.Course(ctx, m.Instance, m.Created)
+			if err != nil && !errors.Is(err, nova.ErrNotFound) {
+				return nil, err
+			}
+			known = traced{course, e.Now()}
+		}
+		e.courses[m.ID], courses[m.ID] = known, known.course
+	}
+	return courses, nil
+}
+
+// moreCapacity answers whether a compute host can be used that could not at the last look.
+func (e *Evacuation) moreCapacity(services []nova.Service) bool {
+	now, more := map[string]bool{}, false
+	for _, s := range services {
+		if history.Usable(s) {
+			now[s.Host] = true
+			more = more || !e.usable[s.Host]
+		}
+	}
+	more = more && e.usable != nil
+	e.usable = now
+	return more
+}
+
+// withoutPauses are the attempts with every pause ended.
+func withoutPauses(attempts map[string]Attempt) map[string]Attempt {
+	ended := map[string]Attempt{}
+	for id, a := range attempts {
+		a.NotBefore = time.Time{}
+		ended[id] = a
+	}
+	return ended
+}
