@@ -44,6 +44,8 @@ type Progress struct {
 	Held   int
 	Source Source
 	Begun  bool
+	// Unanswered counts the instances whose request was sent and is not shown by Nova yet.
+	Unanswered int
 	// Instances are the verdicts on what is still on the host.
 	Instances []Instance
 }
@@ -226,7 +228,7 @@ func (e *Evacuation) report(plan Plan, s Situation) {
 		Failed: plan.Count(Failed), Skipped: plan.Count(Skipped),
 		InFlight: plan.Count(Sent, Rebuilding) + len(plan.Send),
 		Wait:     e.words(plan, s), Instances: plan.Instances,
-		Held: plan.Held, Source: s.Source, Begun: plan.Begun,
+		Held: plan.Held, Source: s.Source, Begun: plan.Begun, Unanswered: plan.Count(Sent),
 	}
 	if n := len(e.orphaned); n > 0 {
 		p.Wait = strings.TrimPrefix(fmt.Sprintf("%s; %d deleted meanwhile, %s", p.Wait, n, e.orphaned[0]), "; ")

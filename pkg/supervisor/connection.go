@@ -35,15 +35,30 @@ func (w *watch) reconnect(ctx context.Context, records []cib.Stored) error {
 	}
 	w.apart = len(apart) > 0
 	var errs []error
-	for _, node := range apart {
-		if answers[node] == cluster.Connectable && !w.refenced(records, node) {
-			w.s.Log.WithField("host", node).Info("its pacemaker_remote answers: the cluster may connect to it")
-			errs = append(errs, w.s.Power.Rejoin(ctx, node))
-		}
+	connectable := slices.DeleteFunc(slices.Clone(apart), func(node string) bool { return answers[node] != cluster.Connectable })
+	if len(connectable) > 0 {
+		errs = append(errs, w.rejoin(ctx, connectable))
 	}
 	for _, r := range records {
 		if r.Err == nil && r.Back == record.NotBack {
 			errs = append(errs, w.connection(ctx, r, answers[r.NodeName()], apart))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// rejoin lets the cluster connect to nodes whose pacemaker_remote takes connections. Whether one may be fenced
+// again is asked once more at the last moment.
+func (w *watch) rejoin(ctx context.Context, nodes []string) error {
+	records, err := w.s.Records.Query(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, node := range nodes {
+		if !w.refenced(records, node) {
+			w.s.Log.WithField("host", node).Info("its pacemaker_remote answers: the cluster may connect to it")
+			errs = append(errs, w.s.Power.Rejoin(ctx, node))
 		}
 	}
 	return errors.Join(errs...)

@@ -554,6 +554,23 @@ func TestAHostIsFencedAgainWhenTheClusterHasEndedItsConnection(t *testing.T) {
 	}
 }
 
+// A request that has no answer may take effect when the host has booted.
+func TestAHostThatIsOnIsFencedAgainWhereARequestIsUnanswered(t *testing.T) {
+	powered(t, 3, func(w *world, h *hand) {
+		h.set(func() { h.compute = "held" })
+		p := w.start("ctl1")
+		p.mu.Lock()
+		p.slow = 50 * time.Second
+		p.mu.Unlock()
+		w.fence()
+		w.until("all sent", func(r record.Record) bool { return strings.Contains(r.Wait.String(), "3 sent") })
+		w.backOn()
+		w.until("fenced again", func(r record.Record) bool { return r.Gen == 2 })
+		w.arrived(3)
+		w.fencedAgain(1)
+	})
+}
+
 func TestTheClusterIsKeptFromAHostThatMayBeFencedAgain(t *testing.T) {
 	powered(t, 5, func(w *world, h *hand) {
 		h.set(func() { h.takes = 20 * time.Second })

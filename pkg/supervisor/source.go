@@ -169,10 +169,11 @@ func (e *evacuation) warnOnce(format string, args ...any) {
 }
 
 // mayRefence answers whether the host is to be fenced again by ourselves: instances that
-// may run there wait to be sent, and it was not done in an earlier generation. It must end
-// no guest that runs well. So it is done right after the fencing, when the host cannot have
-// booted yet, and later only where others have been sent already; and never to a host
-// that came back while its evacuation was held.
+// may run there wait to be sent, or their requests have no answer and may take effect when
+// the host has booted; and it was not done in an earlier generation. It must end no guest
+// that runs well. So it is done right after the fencing, when the host cannot have booted
+// yet, and later only where others have been sent already; and never to a host that came
+// back while its evacuation was held.
 func (e *evacuation) mayRefence() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -182,7 +183,9 @@ func (e *evacuation) mayRefence() bool {
 		return false
 	}
 	booting := e.progress.Source == evacuate.SourceOn && e.s.Now().Sub(e.record.Since) < bootLeast
-	return may && e.s.Refence && e.progress.Held > 0 && e.progress.Source.On() && (decided || !e.wasHeld && (booting || e.progress.Begun))
+	begun := e.progress.Begun || e.progress.Unanswered > 0
+	exposed := e.progress.Held+e.progress.Unanswered > 0
+	return may && e.s.Refence && exposed && e.progress.Source.On() && (decided || !e.wasHeld && (booting || begun))
 }
 
 // refence has the host fenced again. That it is to be done is on record first, so that it

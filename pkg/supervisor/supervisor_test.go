@@ -79,6 +79,7 @@ type process struct {
 	dead bool
 	cut  bool          // it cannot reach Nova
 	late time.Duration // what the answer to a write of a record takes
+	slow time.Duration // what Nova's API takes to carry an evacuation out
 }
 
 var errDead = errors.New("this process is dead")
@@ -117,7 +118,10 @@ func (n mortalNova) Services(ctx context.Context) ([]nova.Service, error) {
 }
 
 func (n mortalNova) Evacuate(ctx context.Context, id, dest string) error {
-	time.Sleep(20 * time.Millisecond)
+	n.p.mu.Lock()
+	slow := n.p.slow
+	n.p.mu.Unlock()
+	time.Sleep(20*time.Millisecond + slow)
 	if err := n.p.alive(); err != nil {
 		return err
 	}

@@ -116,7 +116,8 @@ type machine struct {
 	boot  int           // rises whenever its power changes
 	up    bool          // it has booted: pacemaker_remote runs
 	apart bool          // the cluster is kept from connecting to it
-	// The cluster is connected to it from linked on, until unlinked. Zero: it is not.
+	// The cluster is connected to it, or tries to connect, from linked on, until unlinked. Zero:
+	// it is not.
 	linked, unlinked time.Time
 	holds            bool // its gate attests that it holds nova-compute back
 	died             bool // and the cluster has not fenced it yet
@@ -496,23 +497,23 @@ func (p *process) View(context.Context) (cluster.View, error) {
 
 // ---- the power of compute hosts
 
-// connects is how long the cluster takes to connect to a remote node, and to end that.
-const connects = 2 * time.Second
+// disconnects is how long the cluster takes to end its connection to a remote node.
+const disconnects = 2 * time.Second
 
 // connection is made, or ended, by the cluster where a machine has booted, or is kept apart
 // or not any more. The world is locked.
 func (m *machine) connection(now time.Time) {
 	switch {
 	case m.up && !m.apart && (m.linked.IsZero() || m.unlinked.After(m.linked)):
-		m.linked, m.unlinked = now.Add(connects), time.Time{}
+		m.linked, m.unlinked = now, time.Time{}
 	case m.apart && !m.linked.IsZero() && m.unlinked.IsZero():
-		m.unlinked = now.Add(connects)
+		m.unlinked = now.Add(disconnects)
 	}
 }
 
-// connected answers whether the cluster is connected to it. The world is locked.
+// connected answers whether the cluster is connected to it, or tries to. The world is locked.
 func (m *machine) connected(now time.Time) bool {
-	return !m.linked.IsZero() && !now.Before(m.linked) && (m.unlinked.IsZero() || now.Before(m.unlinked))
+	return !m.linked.IsZero() && (m.unlinked.IsZero() || now.Before(m.unlinked))
 }
 
 // On is stonith_admin --unfence: whoever asked for it may die, it is done all the same.
