@@ -6,6 +6,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -182,87 +183,87 @@ var ErrMalformed = errors.New("malformed record")
 // order, unknown keys ignored (a newer version may write them), waiting_for last.
 func Parse(host, value string) (Record, error) {
 	r := Record{Host: host}
-	bad := func(format string, args ...any) (Record, error) {
-		return Record{Host: host}, fmt.Errorf("%w of host %s: %s", ErrMalformed, host, fmt.Sprintf(format, args...))
-	}
-	rest := strings.TrimSpace(value)
-	for rest != "" {
+	for rest := strings.TrimSpace(value); rest != ""; {
 		var field string
-		if strings.HasPrefix(rest, "waiting_for=") {
-			field, rest = rest, ""
-		} else {
-			field, rest, _ = strings.Cut(rest, " ")
+		if field, rest = rest, ""; !strings.HasPrefix(field, "waiting_for=") {
+			field, rest, _ = strings.Cut(field, " ")
 			rest = strings.TrimLeft(rest, " ")
 		}
 		key, val, found := strings.Cut(field, "=")
 		if !found {
-			return bad("%q is not key=value", field)
+			return malformed(host, fmt.Errorf("%q is not key=value", field))
 		}
-		var err error
-		switch key {
-		case "phase":
-			r.Phase = Phase(val)
-		case "gen":
-			r.Gen, err = number(val)
-		case "node":
-			r.Node = val
-		case "owner":
-			r.Owner = val
-		case "claim":
-			r.Claim = val
-		case "doubt":
-			r.Doubt, err = number(val)
-		case "since":
-			r.Since, err = time.Parse(timeFormat, val)
-		case "updated":
-			r.Updated, err = time.Parse(timeFormat, val)
-		case "back":
-			r.Back = Back(val)
-		case "refenced":
-			r.Refenced, err = number(val)
-		case "hold":
-			r.Hold = Hold(val)
-		case "waiting_for":
-			r.Wait = WaitFor(val)
-		default:
-			for _, n := range r.counts() {
-				if n.key == key {
-					*n.value, err = number(val)
-				}
-			}
-		}
-		if err != nil {
-			return bad("%s=%s: %v", key, val, err)
+		if err := r.set(key, val); err != nil {
+			return malformed(host, fmt.Errorf("%s=%s: %w", key, val, err))
 		}
 	}
-	switch r.Phase {
-	case Fenced, Evacuating, Evacuated, Returning:
-	case "":
-		return bad("no phase")
-	default:
-		return bad("unknown phase %q", r.Phase)
-	}
-	switch r.Hold {
-	case "", HeldByGuard, HeldByOperator, HeldBySource, Resumed:
-	default:
-		return bad("hold=%s: it can be guard, operator, source or resumed", r.Hold)
-	}
-	switch r.Back {
-	case NotBack, BackOn, BackRunning:
-	default:
-		return bad("back=%s: it can be yes or running", r.Back)
-	}
-	if r.Gen < 1 {
-		return bad("gen must be 1 or more")
-	}
-	if r.Since.IsZero() {
-		return bad("no since")
+	if err := r.check(); err != nil {
+		return malformed(host, err)
 	}
 	r.Since, r.Updated = r.Since.UTC(), r.Updated.UTC()
 	if r.Node == r.Host {
 		r.Node = ""
 	}
 	return r, nil
+}
+
+func malformed(host string, why error) (Record, error) {
+	return Record{Host: host}, fmt.Errorf("%w of host %s: %w", ErrMalformed, host, why)
+}
+
+// set sets the field of a key.
+func (r *Record) set(key, val string) (err error) {
+	switch key {
+	case "phase":
+		r.Phase = Phase(val)
+	case "gen":
+		r.Gen, err = number(val)
+	case "node":
+		r.Node = val
+	case "owner":
+		r.Owner = val
+	case "claim":
+		r.Claim = val
+	case "doubt":
+		r.Doubt, err = number(val)
+	case "since":
+		r.Since, err = time.Parse(timeFormat, val)
+	case "updated":
+		r.Updated, err = time.Parse(timeFormat, val)
+	case "back":
+		r.Back = Back(val)
+	case "refenced":
+		r.Refenced, err = number(val)
+	case "hold":
+		r.Hold = Hold(val)
+	case "waiting_for":
+		r.Wait = WaitFor(val)
+	}
+	for _, n := range r.counts() {
+		if n.key == key {
+			*n.value, err = number(val)
+		}
+	}
+	return err
+}
+
+// check refuses what no record says.
+func (r Record) check() error {
+	switch {
+	case r.Phase == "":
+		return errors.New("no phase")
+	case !slices.Contains([]Phase{Fenced, Evacuating, Evacuated, Returning}, r.Phase):
+		return fmt.Errorf("unknown phase %q", r.Phase)
+	case !slices.Contains([]Hold{"", HeldByGuard, HeldByOperator, HeldBySource, Resumed}, r.Hold):
+		return fmt.Errorf("hold=%s: it can be guard, operator, source or resumed", r.Hold)
+	case !slices.Contains([]Back{NotBack, BackOn, BackRunning}, r.Back):
+		return fmt.Errorf("back=%s: it can be yes or running", r.Back)
+	case r.Gen < 1:
+		return errors.New("gen must be 1 or more")
+	case r.Since.IsZero():
+		return errors.New("no since")
+	}
+	return nil
 }
 
 func number(s string) (int, error) {

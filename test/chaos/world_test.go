@@ -49,7 +49,7 @@ const (
 // them is off.
 type guards struct {
 	noReadBack   bool // whatever Nova says, the host is taken for down
-	noTakeover   bool // nobody heeds who owns a host, in the record or in Nova
+	noTakeover   bool // nobody looks at who owns a host, in the record or in Nova
 	noLook       bool // what has no answer is sent again at once
 	noDisconnect bool // a host is fenced again while the cluster is connected to it
 	noSource     bool // whether the source runs again is not looked at
