@@ -47,17 +47,20 @@ func listed(h history.History) map[string]bool {
 	return listed
 }
 
-// stopArrivals stops them. One that Nova refuses to stop, or knows no more, is well.
+// stopArrivals stops them. One that Nova refuses to stop, or knows no more, is well; any
+// other failure is tried again after the next look, and keeps nothing else from going on.
 func (e *Evacuation) stopArrivals(ctx context.Context) error {
 	for _, id := range slices.Sorted(maps.Keys(e.arrived)) {
 		if err := e.May(); err != nil {
 			return err
 		}
+		log := e.Log.WithField("instance", id)
 		err := e.Nova.Stop(ctx, id)
 		if err != nil && !errors.Is(err, nova.ErrRefused) && !errors.Is(err, nova.ErrNotFound) {
-			return err
+			log.Warnf("it was stopped when its host died, and runs: %v", err)
+			continue
 		}
-		e.Log.WithField("instance", id).Info("stopped again: it was when its host died")
+		log.Info("stopped again: it was when its host died")
 		delete(e.arrived, id)
 	}
 	return nil

@@ -951,3 +951,64 @@ func TestOfThoseInErrorThoseAreTracedWhoseTurnIsNextAndThoseThatWaitForAHost(t *
 		t.Error(diff)
 	}
 }
+
+// A zone of two hosts in a cloud of forty. One rebuild has failed on one of the two.
+func TestOnlyHostsOfTheSameZoneAreNamed(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		zones [2]string // of the two, and of all others
+		wrong int       // how often a host is named that does not fit
+	}{
+		{"the zones are shown", [2]string{"a", "b"}, 0},
+		{"what does not fit is not shown", [2]string{"nova", "nova"}, 38},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := at(nil)
+			s.WasDown = true
+			service := func(host, zone string) nova.Service {
+				return nova.Service{Host: host, Zone: zone, Up: true, Enabled: true}
+			}
+			s.Snapshot.Services = []nova.Service{{Host: "src", Zone: c.zones[0], ForcedDown: true}, service("a1", c.zones[0])}
+			for n := range 38 {
+				s.Snapshot.Services = append(s.Snapshot.Services, service(fmt.Sprintf("b%02d", n), c.zones[1]))
+			}
+			s.Snapshot.Services = append(s.Snapshot.Services, service("z2", c.zones[0]))
+			one := server("a")
+			one.VMState, one.Fault = "error", "image download failed"
+			s.Snapshot.Servers = []nova.Server{one}
+			s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "failed", "a1")}
+			s.Attempts["a"] = Attempt{Answered: t0.Add(15 * time.Second)}
+			wrong, last := 0, ""
+			for n := 2; n < 200 && last != "z2"; n++ {
+				s.Snapshot.Began = s.Now
+				s.Attempts = Learn(s.situation(), DefaultPolicy)
+				if nb := s.Attempts["a"].NotBefore; nb.After(s.Now) {
+					s.Now = nb
+				}
+				plan := Decide(s.situation(), DefaultPolicy)
+				if len(plan.Send) != 1 {
+					t.Fatalf("%+v", plan)
+				}
+				before := last
+				last = plan.Send[0].Dest
+				m := evacuation(n, "a", "error", last) // no valid host: it is not in the zone
+				switch {
+				case last == "": // the scheduler's choice
+					m = evacuation(n, "a", "failed", "a1")
+				case before != "" && last != "z2":
+					t.Fatalf("%s was named after %s, which did not fit", last, before)
+				case last != "z2":
+					wrong++
+				}
+				m.Created = s.Now
+				s.Snapshot.Evacuations = append(s.Snapshot.Evacuations, m)
+				a := s.Attempts["a"]
+				s.Attempts["a"] = Attempt{Answered: s.Now, LastRecord: n - 1, Failures: a.Failures}
+				s.Now = s.Now.Add(time.Second)
+			}
+			if wrong != c.wrong || last != "z2" {
+				t.Errorf("%d wrong ones were named, and then %q", wrong, last)
+			}
+		})
+	}
+}

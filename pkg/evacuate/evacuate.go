@@ -94,6 +94,7 @@ type Evacuation struct {
 	doubtUntil time.Time
 	onRecord   int            // how many failed instances the record shows
 	courses    map[int]traced // by the ids of evacuation records
+	noAnswer   map[question]noAnswer
 	usable     map[string]bool
 	told       bool // Nova was told that the host is down, and under which claim
 	wasDown    bool // and that was read back
@@ -113,9 +114,30 @@ type traced struct {
 	at     time.Time
 }
 
+// question is one about one instance.
+type question struct {
+	instance string
+	kind     questionKind
+}
+
+type questionKind int
+
+const (
+	askRoom questionKind = iota
+	askEvents
+	askActions
+)
+
+// noAnswer is what came instead of an answer, last.
+type noAnswer struct {
+	err error
+	at  time.Time
+}
+
 // Bounds of the loop.
 const (
-	// traceEvery is how often the events of one evacuation are asked for.
+	// traceEvery is how often the events of one evacuation are asked for, and how long a
+	// question that was not answered is not asked again.
 	traceEvery = 15 * time.Second
 	// idlePoll is the pause between two looks while all that is left waits for its
 	// pause to end: new capacity must be noticed within seconds.
@@ -157,7 +179,7 @@ func (e *Evacuation) Run(ctx context.Context) error {
 		e.Ledger = NewLedger(e.Policy)
 	}
 	e.Ledger.begin(e.Now())
-	e.heartbeats, e.arrived = heartbeat.Watch{}, map[string]bool{}
+	e.heartbeats, e.arrived, e.noAnswer = heartbeat.Watch{}, map[string]bool{}, map[question]noAnswer{}
 	if e.Doubt > 0 {
 		e.doubtUntil = e.Now().Add(e.Policy.APITime)
 	}
@@ -217,7 +239,7 @@ func (e *Evacuation) step(ctx context.Context) (pause time.Duration, settled boo
 		e.told = true
 		return 0, false, nil // read back at once
 	}
-	return e.pause(plan, e.Now().Sub(began)), plan.Settled, nil
+	return e.pause(plan, e.Now().Sub(began)), plan.Settled && len(e.arrived) == 0, nil
 }
 
 // report tells of a plan, and puts it in words. The words are made here, when everything is
@@ -232,6 +254,9 @@ func (e *Evacuation) report(plan Plan, s Situation) {
 	}
 	if n := len(e.orphaned); n > 0 {
 		p.Wait = strings.TrimPrefix(fmt.Sprintf("%s; %d deleted meanwhile, %s", p.Wait, n, e.orphaned[0]), "; ")
+	}
+	if n := len(e.arrived); n > 0 {
+		p.Wait = strings.TrimPrefix(fmt.Sprintf("%s; %d to be stopped again, as they were when the host died", p.Wait, n), "; ")
 	}
 	// What failed and is being sent again has not stopped being failed.
 	for _, i := range plan.Instances {

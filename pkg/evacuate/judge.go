@@ -34,6 +34,8 @@ func judge(of history.Instance, s Situation, p Policy) Instance {
 	}
 	i.Reason = befallen(of, a)
 	switch {
+	case s.NoAnswer[i.ID] != nil:
+		i.State, i.Reason = Failed, NotTold // counted as failed: the order of sending goes on without it
 	case s.Now.Before(a.NotBefore):
 		i.State = Failed
 	case of.Guest.State == history.GuestOutOfReach:
@@ -117,6 +119,9 @@ func (a Attempt) learn(i history.Instance, s Situation, p Policy) Attempt {
 		return a
 	}
 	a.Over, a.UnknownUntil = true, time.Time{}
+	if i.Shows(a.LastRecord) && i.Unfit() && i.Guest.State == history.NoGuest {
+		return a // the choice of a host was ours, and costs the instance nothing
+	}
 	if !i.Shows(a.LastRecord) || i.Failed || i.Last.Course.GivenUp {
 		a.Failures++
 		a.NotBefore = s.Now.Add(p.Pause(a.Failures))

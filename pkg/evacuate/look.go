@@ -30,7 +30,7 @@ func (e *Evacuation) situation(ctx context.Context) (s Situation, err error) {
 	s = Situation{
 		Now: look.Now, Reason: e.Witness.Reason(), Heartbeat: e.heartbeat, Source: source,
 		Doubt: e.Doubt, DoubtUntil: e.doubtUntil, FailedOnRecord: e.onRecord, WasDown: e.wasDown,
-		History: history.Read(look), Attempts: e.Ledger.attempts(),
+		History: history.Read(look), Attempts: e.Ledger.attempts(), NoAnswer: e.unanswered(),
 	}
 	e.noteArrivals(s)
 	e.noteOrphans(s)
@@ -42,19 +42,19 @@ func (e *Evacuation) situation(ctx context.Context) (s Situation, err error) {
 	return e.answer(ctx, look, s)
 }
 
-// answer asks what a situation leaves open, and gives the situation with the answers.
+// answer asks what a situation leaves open, and gives the situation with the answers. A
+// question that is not answered concerns its instance alone.
 func (e *Evacuation) answer(ctx context.Context, look history.Look, s Situation) (_ Situation, err error) {
 	questions := Ask(s, e.Policy)
 	if len(questions.Headed)+len(questions.Trace) == 0 {
 		return s, nil
 	}
-	if look.Headed, err = e.headed(ctx, questions.Headed); err != nil {
+	look.Headed = e.headed(ctx, questions.Headed)
+	look.Courses = e.trace(ctx, questions.Trace)
+	if err := ctx.Err(); err != nil {
 		return s, err
 	}
-	if look.Courses, err = e.trace(ctx, questions.Trace); err != nil {
-		return s, err
-	}
-	s.History = history.Read(look)
+	s.History, s.NoAnswer = history.Read(look), e.unanswered()
 	s.Attempts = Learn(s, e.Policy)
 	e.Ledger.learned(s.Attempts)
 	return s, nil
@@ -154,35 +154,81 @@ func (e *Evacuation) look(ctx context.Context) (history.Look, error) {
 }
 
 // headed gives the hosts on which placement has set room aside for instances.
-func (e *Evacuation) headed(ctx context.Context, ids []string) (map[string][]string, error) {
+func (e *Evacuation) headed(ctx context.Context, ids []string) map[string][]string {
 	headed := map[string][]string{}
+	var away error
 	for _, id := range ids {
-		hosts, err := e.Nova.Destinations(ctx, id)
-		if err != nil && !errors.Is(err, nova.ErrNotFound) {
-			return nil, err
-		}
-		headed[id] = hosts
+		e.asked(question{id, askRoom}, &away, func() error {
+			hosts, err := e.Nova.Destinations(ctx, id)
+			if err == nil || errors.Is(err, nova.ErrNotFound) {
+				headed[id] = hosts
+			}
+			return err
+		})
 	}
-	return headed, nil
+	return headed
 }
 
 // trace gives the courses of evacuations. Each is asked for once in a while only.
-func (e *Evacuation) trace(ctx context.Context, evacuations []nova.Migration) (map[int]nova.Course, error) {
+func (e *Evacuation) trace(ctx context.Context, evacuations []nova.Migration) map[int]nova.Course {
 	was := e.courses
 	e.courses = map[int]traced{}
 	courses := map[int]nova.Course{}
+	var away error
 	for _, m := range evacuations {
-		known, asked := was[m.ID]
-		if !asked || e.Now().Sub(known.at) > traceEvery {
-			course, err := e.Nova.Course(ctx, m.Instance, m.Created)
-			if err != nil && !errors.Is(err, nova.ErrNotFound) {
-				return nil, err
-			}
-			known = traced{course, e.Now()}
+		known, is := was[m.ID]
+		if !is || e.Now().Sub(known.at) > traceEvery {
+			e.asked(question{m.Instance, askEvents}, &away, func() error {
+				course, err := e.Nova.Course(ctx, m.Instance, m.Created)
+				if err == nil || errors.Is(err, nova.ErrNotFound) {
+					known, is = traced{course, e.Now()}, true
+				}
+				return err
+			})
 		}
-		e.courses[m.ID], courses[m.ID] = known, known.course
+		if is {
+			e.courses[m.ID], courses[m.ID] = known, known.course
+		}
 	}
-	return courses, nil
+	return courses
+}
+
+// asked asks a question, unless it was not answered a moment ago, and notes where it is not
+// answered. away is set by a question that reached nobody: the others of its kind are not
+// asked then, for each could take as long as a request may.
+func (e *Evacuation) asked(q question, away *error, ask func() error) {
+	before, noted := e.noAnswer[q]
+	if noted && e.Now().Sub(before.at) <= traceEvery {
+		return
+	}
+	err := *away
+	if err == nil {
+		err = ask()
+	}
+	if err == nil || errors.Is(err, nova.ErrNotFound) {
+		delete(e.noAnswer, q)
+		return
+	}
+	if errors.Is(err, nova.ErrNotSent) || errors.Is(err, nova.ErrUnknownOutcome) {
+		*away = err
+	}
+	if !noted || before.err.Error() != err.Error() {
+		e.Log.WithField("instance", q.instance).Warnf("it waits: %v", err)
+	}
+	e.noAnswer[q] = noAnswer{err, e.Now()}
+}
+
+// unanswered are the instances about which a question was not answered a moment ago whose
+// answer would keep them from being sent. The room that placement has set aside only tells
+// that an evacuation is over; without it the evacuation counts as under way.
+func (e *Evacuation) unanswered() map[string]error {
+	errs := map[string]error{}
+	for q, n := range e.noAnswer {
+		if q.kind != askRoom && e.Now().Sub(n.at) <= traceEvery {
+			errs[q.instance] = n.err
+		}
+	}
+	return errs
 }
 
 // moreCapacity answers whether a compute host can be used that could not at the last look.

@@ -2,11 +2,9 @@ package evacuate
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/history"
-	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
 // act tells Nova that the host is down, or sends what is to be sent.
@@ -21,9 +19,12 @@ func (e *Evacuation) act(ctx context.Context, plan Plan) error {
 	for _, send := range plan.Send {
 		stop := false
 		if send.Again {
-			actions, err := e.Nova.Actions(ctx, send.ID)
-			if err != nil && !errors.Is(err, nova.ErrNotFound) {
-				return err
+			var actions []string
+			var away error
+			asked := question{send.ID, askActions}
+			e.asked(asked, &away, func() (err error) { actions, err = e.Nova.Actions(ctx, send.ID); return err })
+			if _, silent := e.noAnswer[asked]; silent {
+				continue // whether it has to be stopped again is not known
 			}
 			stop = history.StoppedLast(actions)
 		}

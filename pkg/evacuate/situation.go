@@ -102,6 +102,9 @@ type Situation struct {
 	// refused; the count on record tells it how many may stand before the frontier,
 	// so it must not fall behind by more than unrecorded.
 	FailedOnRecord int
+	// NoAnswer holds the instances about which a question of their own was not answered, with
+	// what came instead of an answer. They wait, and nothing else waits for them.
+	NoAnswer map[string]error
 	// History is what a look at Nova means, and Attempts are our own requests, by instance.
 	History  history.History
 	Attempts map[string]Attempt
@@ -155,6 +158,9 @@ const (
 	Lost
 	// NoEnd: an evacuation of it has no end in Nova, and may have left a guest.
 	NoEnd
+
+	// NotTold: Nova or placement did not answer what has to be known before it is sent.
+	NotTold
 
 	// CameSince: it has come to the host after that was fenced.
 	CameSince

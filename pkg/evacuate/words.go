@@ -152,6 +152,8 @@ func failure(i Instance, of history.Instance, s Situation) string {
 		return s.Attempts[i.ID].Err
 	case RebuildFailed:
 		return rebuildFailed(of)
+	case NotTold:
+		return "it cannot be told what has become of its evacuations: " + reason(s.NoAnswer[i.ID])
 	case GivenUp:
 		return "Nova gave its evacuation up: " + of.Last.Course.Err
 	case Lost:

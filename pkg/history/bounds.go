@@ -13,6 +13,11 @@ const (
 	// record (nova/compute/api.py, evacuate).
 	staleAccepted = 30 * time.Second
 
+	// unlistedTime is how long an instance that has the task of a rebuild, and no record of an
+	// evacuation, is left alone. Nova sets the task, then makes the record, and the records were
+	// listed first (nova/compute/api.py, evacuate).
+	unlistedTime = 30 * time.Second
+
 	// answerTime is the age from which an evacuation that no destination has taken is traced.
 	// The conductor waits for the scheduler so long (rpc_response_timeout, by default a
 	// minute). Then it gives up, and only an event says so.

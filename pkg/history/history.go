@@ -231,6 +231,12 @@ func (i Instance) Newest() int {
 	return newest
 }
 
+// Unfit answers whether the last evacuation was asked for on a host by name, and the
+// scheduler found that the host will not do (nova/conductor/manager.py, rebuild_instance).
+func (i Instance) Unfit() bool {
+	return i.Last != nil && i.Last.Dest != "" && i.Last.Status == nova.StatusError
+}
+
 // Tried are the hosts on which a rebuild of the instance has failed since the fencing.
 func (i Instance) Tried() map[string]bool {
 	tried := map[string]bool{}

@@ -55,9 +55,12 @@ func (r *reader) instance(server nova.Server) Instance {
 	}
 	i.CameSince = slices.ContainsFunc(i.Evacuations, r.cameSince)
 	i.UnderWay = slices.ContainsFunc(i.Evacuations, func(e Evacuation) bool { return r.counts(e, i) && e.Outcome.UnderWay() })
-	if i.UnderWay {
+	switch {
+	case i.UnderWay:
 		i.Dest, i.Began = r.heading(i)
-	} else {
+	case r.unlisted(i):
+		i.UnderWay, i.Began = true, Stamp(server.Updated)
+	default:
 		i.Failed = i.Last != nil && (i.Last.unsuccessful() || inError(server))
 		i.Guest = r.guest(i)
 	}
@@ -120,6 +123,19 @@ func (r *reader) counts(e Evacuation, i Instance) bool {
 	// Nova sets the host before the record is done, and an instance may have come back since:
 	// done says nothing of one from before the fencing.
 	return i.Last == nil && rebuilding && e.Status != nova.StatusDone
+}
+
+// unlisted answers whether an instance may be under an evacuation that somebody else has
+// begun after the records were listed and before the instances were. It shows as the task
+// alone. So does a user's own rebuild that the host took with it; but that one gets no
+// record, however long one waits.
+func (r *reader) unlisted(i Instance) bool {
+	set := Stamp(i.Server.Updated)
+	recorded := slices.ContainsFunc(i.Evacuations, func(e Evacuation) bool {
+		// A rebuild that fails takes its task with it.
+		return r.counts(e, i) && !(e.unsuccessful() && set.After(e.Updated))
+	})
+	return !recorded && strings.HasPrefix(i.Server.TaskState, "rebuild") && r.now.Sub(set) < unlistedTime
 }
 
 // heading is where an instance is being rebuilt, and when that began.

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -233,6 +234,7 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 			ID             string  `json:"id"`
 			Binary         string  `json:"binary"`
 			Host           string  `json:"host"`
+			Zone           string  `json:"zone"`
 			State          *string `json:"state"`
 			Status         string  `json:"status"`
 			ForcedDown     bool    `json:"forced_down"`
@@ -255,7 +257,7 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 		one := Service{Host: s.Host, Partial: s.ID == "" || s.State == nil}
 		if !one.Partial {
 			one = Service{
-				ID: s.ID, Host: s.Host, Up: *s.State == "up", Enabled: s.Status == "enabled",
+				ID: s.ID, Host: s.Host, Zone: s.Zone, Up: *s.State == "up", Enabled: s.Status == "enabled",
 				ForcedDown: s.ForcedDown, DisabledReason: s.DisabledReason, Updated: s.Updated.Time,
 			}
 		}
@@ -373,6 +375,23 @@ func (s *server) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+// check fails where the user's role keeps from us what no evacuation can do without: on which
+// host an instance is. Nova leaves a field out, or a filter unheeded, without a word.
+func (s *server) check(op, host string) error {
+	switch {
+	case s.VMState != nil && !s.hostShown:
+		return hidden(op, "on which host instance "+s.ID+" is", "os_compute_api:os-extended-server-attributes")
+	case s.Host != nil && *s.Host != "" && !strings.EqualFold(*s.Host, host):
+		return hidden(op, "only the instances of one host, and lists instance "+s.ID+" of "+*s.Host, "os_compute_api:servers:allow_all_filters")
+	}
+	return nil
+}
+
+// hidden is the error of an answer that lacks what a policy of Nova hides.
+func hidden(op, what, policy string) error {
+	return &Error{Op: op, Kind: ErrRefused, Message: "Nova does not tell this user " + what + ": its role lacks the policy " + policy}
+}
+
 func (s *server) server() Server {
 	if !s.hostShown || s.VMState == nil {
 		return Server{ID: s.ID, Partial: true}
@@ -463,9 +482,13 @@ func (c *Client) Servers(ctx context.Context, host string) ([]Server, error) {
 			servers, known = nil, map[string]bool{}
 		}
 		for i := range answer.Servers {
-			if one := answer.Servers[i].server(); !known[one.ID] {
+			one := &answer.Servers[i]
+			if err := one.check(r.op, host); err != nil {
+				return "", err
+			}
+			if !known[one.ID] {
 				known[one.ID] = true
-				servers = append(servers, one)
+				servers = append(servers, one.server())
 			}
 		}
 		return marker(answer.Links), nil
@@ -584,11 +607,11 @@ func (c *Client) Evacuations(ctx context.Context, host string, since time.Time) 
 			if m.Type != "evacuation" || known[m.ID] {
 				continue
 			}
-			known[m.ID] = true
-			one := Migration{ID: m.ID, Instance: m.Instance, Status: m.Status, Created: m.Created.Time, Updated: m.Updated.Time}
-			if m.Source != nil {
-				one.Source = *m.Source
+			if m.Source == nil {
+				return "", hidden(op, "from which host instance "+m.Instance+" was evacuated", "os_compute_api:os-migrations:index:host")
 			}
+			known[m.ID] = true
+			one := Migration{ID: m.ID, Instance: m.Instance, Source: *m.Source, Status: m.Status, Created: m.Created.Time, Updated: m.Updated.Time}
 			if m.Dest != nil {
 				one.Dest = *m.Dest
 			}

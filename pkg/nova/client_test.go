@@ -299,7 +299,7 @@ func TestServicesTellsAPartialRecordFromAFullOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Service{
-		{ID: "s1", Host: "h1", Up: true, Enabled: true, Updated: time.Date(2026, 11, 20, 10, 11, 12, 0, time.UTC)},
+		{ID: "s1", Host: "h1", Zone: "nova", Up: true, Enabled: true, Updated: time.Date(2026, 11, 20, 10, 11, 12, 0, time.UTC)},
 		{ID: "s2", Host: "h2", ForcedDown: true, DisabledReason: "nova-evac gen=1"},
 		{Host: "h3", Partial: true},
 	}
@@ -714,5 +714,38 @@ func TestAnErrorSaysWhatWasDoneAndWhatCameOfIt(t *testing.T) {
 	err := error(&Error{Op: "show instance a", Kind: ErrNotFound, Code: 404, Message: "gone"})
 	if err.Error() != "show instance a: HTTP 404: gone" || !errors.Is(err, ErrNotFound) {
 		t.Error(err)
+	}
+}
+
+// What a role hides is an error that names the policy: nothing may be sent on a guess.
+func TestARoleThatSeesLessIsNamed(t *testing.T) {
+	const shown = `{"id": "a", "OS-EXT-SRV-ATTR:host": "H.x", "OS-EXT-STS:vm_state": "active"}`
+	for _, c := range []struct {
+		name   string
+		answer string
+		policy string // in the error; empty: there is none
+	}{
+		{"all is shown, and the database does not heed the case", `{"servers": [` + shown + `]}`, ""},
+		{"the host is hidden", `{"servers": [{"id": "a", "OS-EXT-STS:vm_state": "active"}]}`, "os_compute_api:os-extended-server-attributes"},
+		{"the filter is dropped without a word", `{"servers": [` + shown + `, {"id": "b", "OS-EXT-SRV-ATTR:host": "other", "OS-EXT-STS:vm_state": "active"}]}`, "os_compute_api:servers:allow_all_filters"},
+		{"a cell that is down shows an id only", `{"servers": [{"id": "a", "status": "UNKNOWN"}]}`, ""},
+		{"the source of an evacuation is shown", `{"migrations": [{"id": 1, "instance_uuid": "a", "migration_type": "evacuation", "source_compute": "h.x", "status": "done", "created_at": "2026-11-20T10:00:00"}]}`, ""},
+		{"the source of an evacuation is hidden", `{"migrations": [{"id": 1, "instance_uuid": "a", "migration_type": "evacuation", "source_compute": null, "status": "done", "created_at": "2026-11-20T10:00:00"}]}`, "os_compute_api:os-migrations:index:host"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := newCloud(t, says(c.answer)).client()
+			var err error
+			if strings.Contains(c.answer, "migrations") {
+				_, err = client.Evacuations(t.Context(), "h.x", time.Time{})
+			} else {
+				_, err = client.Servers(t.Context(), "h.x")
+			}
+			switch {
+			case c.policy == "" && err != nil:
+				t.Error(err)
+			case c.policy != "" && (!errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "its role lacks the policy "+c.policy)):
+				t.Errorf("%v", err)
+			}
+		})
 	}
 }

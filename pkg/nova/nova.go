@@ -22,6 +22,8 @@ type Service struct {
 	ID string
 	// Host is the name by which Nova knows the compute host.
 	Host string
+	// Zone is the availability zone that the host is in.
+	Zone string
 	// Up is Nova's own view: the heartbeat is fresh and nobody forced it down.
 	Up bool
 	// Enabled is false when the scheduler must not use the host.

@@ -85,6 +85,8 @@ type (
 	}
 	// sentHere: another host's evacuation has sent an instance here, and it is not settled.
 	sentHere struct{ instance, source string }
+	// notTold: Nova or placement did not answer what has to be known first.
+	notTold struct{ question, answer string }
 	// admitByHand: an operator lets the hosts in.
 	admitByHand struct{ host string }
 )
@@ -126,6 +128,10 @@ func (o evacuationsOpen) String() string {
 
 func (o sentHere) String() string {
 	return fmt.Sprintf("instance %s of %s, which was sent here before the host died, to be sent elsewhere", o.instance, o.source)
+}
+
+func (o notTold) String() string {
+	return fmt.Sprintf("an answer of Nova or placement to '%s': %s", o.question, o.answer)
 }
 
 func (o admitByHand) String() string {

@@ -122,7 +122,12 @@ func (w *watch) lookAt(ctx context.Context, records []cib.Stored, now look) erro
 		if r.Unfinished() {
 			continue
 		}
-		if err := w.readmit(ctx, r, now); err != nil {
+		err := w.readmit(ctx, r, now)
+		var unanswered *nova.Error
+		if errors.As(err, &unanswered) { // it concerns this host, and keeps no other one
+			err = w.say(ctx, r, notTold{unanswered.Op, unanswered.Message})
+		}
+		if err != nil {
 			return err
 		}
 	}
