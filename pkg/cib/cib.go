@@ -107,11 +107,14 @@ func Modify(ctx context.Context, store Records, host string, change func(r Store
 }
 
 // NoteFenced records that host is off for sure. Repeated calls for one fencing change
-// nothing. A malformed record is replaced.
+// nothing. A malformed record is replaced, and what can be read of it is kept.
 func NoteFenced(ctx context.Context, store Records, host, node string, now time.Time) (Stored, bool, error) {
 	return Modify(ctx, store, host, func(s Stored, found bool) (record.Record, bool) {
-		if !found || s.Err != nil {
+		switch {
+		case !found:
 			return record.NewlyFenced(host, node, now), true
+		case s.Err != nil:
+			return s.FencedUnreadable(node, now), true
 		}
 		return s.FencedAgain(node, now)
 	})

@@ -73,7 +73,7 @@ func TestRecordsAreCreatedOnceAndChangedByCompareAndSwap(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Nova's messages have every kind of quote in them.
-		next := a.Claimed("ctl1", 0, t0.Add(time.Second))
+		next := a.Claimed("ctl1", 0, 0, t0.Add(time.Second))
 		next.Wait = record.WaitFor(`Cannot 'evacuate' instance "x" <b> & it's 100% "'mixed'"`)
 		b, err := store.Replace(ctx, a, next)
 		if err != nil {
@@ -101,7 +101,7 @@ func TestARecordIsDeletedOnlyAsItWasRead(t *testing.T) {
 		if _, err := store.Create(t.Context(), record.NewlyFenced("compute-2", "", t0)); err != nil {
 			t.Fatal(err)
 		}
-		second, err := store.Replace(t.Context(), first, first.Claimed("ctl1", 0, t0))
+		second, err := store.Replace(t.Context(), first, first.Claimed("ctl1", 0, 0, t0))
 		if err != nil {
 			t.Fatal(err)
 		}

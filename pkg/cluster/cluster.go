@@ -100,7 +100,7 @@ func (s OwnerState) Explain(owner string) string {
 	switch s {
 	case OwnerNodeUnknown:
 		return fmt.Sprintf("owner %s: the cluster knows no node %s, so nobody can say whether it is dead; "+
-			"if it is, run 'nova-evac host' on any controller", owner, node)
+			"if it is, say so with 'nova-evac resume' and the name of the host", owner, node)
 	case OwnerNodeUnfenced:
 		return fmt.Sprintf("owner %s: its node is offline but not fenced, so it may be alive; "+
 			"have it fenced, or confirm that it is off with 'stonith_admin --confirm=%s'", owner, node)

@@ -76,7 +76,7 @@ func send(plan *Plan, s Situation, slots int) int {
 			of := s.History.Instances[n]
 			plan.Send = append(plan.Send, Send{
 				ID: i.ID, Dest: destination(of, *plan, s), Reset: i.Reset,
-				Again: of.Server.VMState == "error" && of.Last != nil,
+				Again: of.Server.VMState == "error" && (of.Last != nil || of.FailedBefore),
 			})
 		}
 	}

@@ -1012,3 +1012,35 @@ func TestOnlyHostsOfTheSameZoneAreNamed(t *testing.T) {
 		})
 	}
 }
+
+// The host came back and was fenced again while an instance waited for its retry.
+func TestWhatFailedBeforeASecondFencingIsNotForgotten(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		failed time.Duration // before the fencing
+		again  bool
+	}{
+		{"it failed in the generation before", 5 * time.Minute, true},
+		{"it failed yesterday", 23 * time.Hour, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := at(func(s *scene) {
+				s.WasDown = true
+				one := server("a")
+				one.VMState, one.Fault = "error", "No space left on device"
+				m := evacuation(1, "a", "failed", "d1")
+				m.Created = t0.Add(-c.failed)
+				m.Updated = m.Created.Add(10 * time.Second)
+				s.Snapshot.Servers, s.Snapshot.Evacuations = []nova.Server{one}, []nova.Migration{m}
+			})
+			leave := policy
+			leave.LeaveError = true
+			if plan := s.decide(leave); (len(plan.Send) == 1) != c.again {
+				t.Errorf("with leave_error: %+v", plan.Instances)
+			}
+			if plan := s.decide(policy); len(plan.Send) != 1 || plan.Send[0].Again != c.again {
+				t.Errorf("%+v", plan.Send)
+			}
+		})
+	}
+}

@@ -21,11 +21,15 @@ import (
 
 // Nova is what an evacuation asks of Nova. *nova.Client is one.
 type Nova interface {
+	// Ready makes sure that a request can be sent at once: a token is there, and the version
+	// is known.
+	Ready(ctx context.Context) error
 	Services(ctx context.Context) ([]nova.Service, error)
 	ForceDown(ctx context.Context, service nova.Service, reason string) error
 	Servers(ctx context.Context, host string) ([]nova.Server, error)
 	Rebuilding(ctx context.Context, host string) ([]string, error)
 	Evacuations(ctx context.Context, host string, since time.Time) ([]nova.Migration, error)
+	EvacuationsOf(ctx context.Context, id string) ([]nova.Migration, error)
 	Evacuate(ctx context.Context, id, dest string) error
 	Reset(ctx context.Context, id string) error
 	Actions(ctx context.Context, id string) ([]string, error)
@@ -104,8 +108,12 @@ type Evacuation struct {
 	compared   bool      // the witness in Nova was compared with the claim
 	trouble    string    // what was last said of looks that fail
 	last       Progress
-	arrived    map[string]bool // instances that have left and are to be stopped
-	orphaned   []string        // of whom a guest may be left where nobody looks, in words
+	// sending is the context of the requests that are on their way. It outlives Run's, and ends
+	// when abandon is called.
+	sending  context.Context
+	abandon  context.CancelFunc
+	arrived  map[string]bool // instances that have left and are to be stopped
+	orphaned []string        // of whom a guest may be left where nobody looks, in words
 }
 
 // traced is what the events of an evacuation said at a moment.
@@ -126,6 +134,7 @@ const (
 	askRoom questionKind = iota
 	askEvents
 	askActions
+	askRecords
 )
 
 // noAnswer is what came instead of an answer, last.
@@ -147,6 +156,8 @@ const (
 	// drain is how long an evacuation that is stopped waits for the answers to what
 	// it has sent. It leaves the agent's stop, 20 seconds in the field, room enough.
 	drain = 8 * time.Second
+	// callBack is how long it then waits for requests that have not left this process to end.
+	callBack = time.Second
 )
 
 // ErrUnanswered is what Run returns, besides ctx's error, when it had to leave
@@ -179,6 +190,8 @@ func (e *Evacuation) Run(ctx context.Context) error {
 		e.Ledger = NewLedger(e.Policy)
 	}
 	e.Ledger.begin(e.Now())
+	e.sending, e.abandon = context.WithCancel(context.WithoutCancel(ctx))
+	defer e.abandon()
 	e.heartbeats, e.arrived, e.noAnswer = heartbeat.Watch{}, map[string]bool{}, map[question]noAnswer{}
 	if e.Doubt > 0 {
 		e.doubtUntil = e.Now().Add(e.Policy.APITime)
@@ -332,20 +345,28 @@ func (e *Evacuation) stopped(ctx context.Context) error {
 	return errors.Join(fmt.Errorf("evacuate host %s: %w", e.Host, ctx.Err()), e.drained())
 }
 
-// drained waits, within a bound, for the answers to what has been sent.
+// drained waits, within a bound, for the answers to what has been sent. Then it calls back
+// what has not left this process.
 func (e *Evacuation) drained() error {
-	timer := time.NewTimer(drain)
+	e.await(drain)
+	e.abandon()
+	e.await(callBack)
+	if e.Ledger.Open(e.Now()) {
+		return fmt.Errorf("some %w", ErrUnanswered)
+	}
+	return nil
+}
+
+// await waits for the answers that are out, no longer than the limit.
+func (e *Evacuation) await(limit time.Duration) {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for e.Ledger.out > 0 {
 		select {
 		case got := <-e.Ledger.answers:
 			e.answered(got)
 		case <-timer.C:
-			return fmt.Errorf("%d %w", e.Ledger.out, ErrUnanswered)
+			return
 		}
 	}
-	if e.Ledger.Open(e.Now()) {
-		return fmt.Errorf("some %w", ErrUnanswered)
-	}
-	return nil
 }

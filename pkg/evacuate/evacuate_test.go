@@ -443,6 +443,20 @@ func TestAStopWaitsForTheAnswersThatComeAndNamesThoseThatDoNot(t *testing.T) {
 	}
 }
 
+// proxied is a Nova behind a proxy: what was sent has its effect, whoever waits for it.
+type proxied struct{ evacuate.Nova }
+
+func (p proxied) Evacuate(ctx context.Context, id, dest string) error {
+	came := make(chan error, 1)
+	go func() { came <- p.Nova.Evacuate(context.WithoutCancel(ctx), id, dest) }()
+	select {
+	case err := <-came:
+		return err
+	case <-ctx.Done():
+		return &nova.Error{Op: "evacuate", Kind: nova.ErrUnknownOutcome, Message: "interrupted"}
+	}
+}
+
 // One evacuation ends while a request is on its way to Nova, and the next begins. With the
 // ledger of the first it knows of that request, although nobody tells it to be in doubt.
 func TestTheNextEvacuationKnowsWhatTheOneBeforeHasSent(t *testing.T) {
@@ -455,7 +469,7 @@ func TestTheNextEvacuationKnowsWhatTheOneBeforeHasSent(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			simulate(t, 6, func(w *world) {
-				w.evac.Ledger = evacuate.NewLedger(w.evac.Policy)
+				w.evac.Ledger, w.evac.Nova = evacuate.NewLedger(w.evac.Policy), proxied{w.nova}
 				w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Latency: "14s", Count: 1})
 				ctx, cancel := context.WithCancel(w.Context())
 				time.AfterFunc(2*time.Second, cancel)

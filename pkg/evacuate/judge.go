@@ -21,6 +21,8 @@ func judge(of history.Instance, s Situation, p Policy) Instance {
 		return is(Sent, NoReason)
 	case of.Server.Partial:
 		return is(Rebuilding, NoReason) // its cell is down, Nova tells nothing of it
+	case s.NoAnswer[i.ID] != nil && (of.CameSince || !of.UnderWay):
+		return is(Failed, NotTold) // counted as failed: the order of sending goes on without it
 	case of.CameSince:
 		return is(Skipped, CameSince)
 	case of.UnderWay:
@@ -34,8 +36,6 @@ func judge(of history.Instance, s Situation, p Policy) Instance {
 	}
 	i.Reason = befallen(of, a)
 	switch {
-	case s.NoAnswer[i.ID] != nil:
-		i.State, i.Reason = Failed, NotTold // counted as failed: the order of sending goes on without it
 	case s.Now.Before(a.NotBefore):
 		i.State = Failed
 	case of.Guest.State == history.GuestOutOfReach:
@@ -61,7 +61,7 @@ func (a Attempt) lost(of history.Instance, now time.Time) bool {
 func stays(of history.Instance, p Policy) Reason {
 	server := of.Server
 	switch {
-	case server.VMState == "error" && p.LeaveError && of.Last == nil:
+	case server.VMState == "error" && p.LeaveError && of.Last == nil && !of.FailedBefore:
 		return LeftInError
 	case !server.Evacuable() && !slices.Contains(p.ResetStates, server.VMState):
 		return NotEvacuable
@@ -133,6 +133,8 @@ func (a Attempt) learn(i history.Instance, s Situation, p Policy) Attempt {
 type Questions struct {
 	// Headed holds the instances whose destination only placement can tell.
 	Headed []string
+	// Everywhere holds the instances of which all evacuation records have to be known.
+	Everywhere []string
 	// Trace holds the evacuations of which only the events can tell what keeps them.
 	Trace []nova.Migration
 }
@@ -160,6 +162,9 @@ func Ask(s Situation, p Policy) Questions {
 		}
 		q := of.Questions(turn)
 		all.Trace = append(all.Trace, q.Trace...)
+		if q.Everywhere {
+			all.Everywhere = append(all.Everywhere, i.ID)
+		}
 		if q.Headed {
 			all.Headed = append(all.Headed, i.ID)
 		}

@@ -46,10 +46,11 @@ func (e *Evacuation) situation(ctx context.Context) (s Situation, err error) {
 // question that is not answered concerns its instance alone.
 func (e *Evacuation) answer(ctx context.Context, look history.Look, s Situation) (_ Situation, err error) {
 	questions := Ask(s, e.Policy)
-	if len(questions.Headed)+len(questions.Trace) == 0 {
+	if len(questions.Headed)+len(questions.Trace)+len(questions.Everywhere) == 0 {
 		return s, nil
 	}
 	look.Headed = e.headed(ctx, questions.Headed)
+	look.Everywhere = e.everywhere(ctx, questions.Everywhere)
 	look.Courses = e.trace(ctx, questions.Trace)
 	if err := ctx.Err(); err != nil {
 		return s, err
@@ -167,6 +168,19 @@ func (e *Evacuation) headed(ctx context.Context, ids []string) map[string][]stri
 		})
 	}
 	return headed
+}
+
+// everywhere gives all evacuation records of instances.
+func (e *Evacuation) everywhere(ctx context.Context, ids []string) map[string][]nova.Migration {
+	records := map[string][]nova.Migration{}
+	var away error
+	for _, id := range ids {
+		e.asked(question{id, askRecords}, &away, func() (err error) {
+			records[id], err = e.Nova.EvacuationsOf(ctx, id)
+			return err
+		})
+	}
+	return records
 }
 
 // trace gives the courses of evacuations. Each is asked for once in a while only.

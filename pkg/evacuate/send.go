@@ -1,10 +1,12 @@
 package evacuate
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
 // act tells Nova that the host is down, or sends what is to be sent.
@@ -34,31 +36,43 @@ func (e *Evacuation) act(ctx context.Context, plan Plan) error {
 		if !e.source().Safe() {
 			return nil // the next look says why
 		}
-		e.send(ctx, send, stop)
+		e.send(send, stop)
 	}
 	return nil
 }
 
 // send posts one evacuation in the background, unless a request for the instance may still
-// be under way. The request outlives ctx: one that is on its way is never abandoned before
-// its answer or its own time limit.
-func (e *Evacuation) send(ctx context.Context, send Send, stop bool) {
+// be under way. The request outlives the context of Run, for its answer is worth waiting for;
+// what has not left this process when Run returns is not sent any more. All of it has one
+// time limit.
+func (e *Evacuation) send(send Send, stop bool) {
 	if !e.Ledger.maySend(send.ID, e.Now()) {
 		return
 	}
 	e.Ledger.send(send.ID, stop, e.Now())
 	answers := e.Ledger.answers
 	go func() {
-		ctx := context.WithoutCancel(ctx)
-		var err error
-		if send.Reset {
-			err = e.Nova.Reset(ctx, send.ID) // who dies now leaves it in error, which is evacuated
-		}
-		if err == nil {
-			err = e.Nova.Evacuate(ctx, send.ID, send.Dest)
-		}
-		answers <- answer{send.ID, err}
+		ctx, cancel := context.WithTimeout(e.sending, e.Policy.APITime)
+		defer cancel()
+		answers <- answer{send.ID, e.post(ctx, send)}
 	}()
+}
+
+// post sends the requests for one instance. A login or a reset takes its time, so it is asked
+// right before the evacuation whether it may still be sent.
+func (e *Evacuation) post(ctx context.Context, send Send) error {
+	if err := e.Nova.Ready(ctx); err != nil {
+		return err
+	}
+	if send.Reset {
+		if err := e.Nova.Reset(ctx, send.ID); err != nil { // who dies now leaves it in error, which is evacuated
+			return err
+		}
+	}
+	if err := cmp.Or(ctx.Err(), e.May()); err != nil {
+		return &nova.Error{Op: "evacuate instance " + send.ID, Kind: nova.ErrNotSent, Message: err.Error()}
+	}
+	return e.Nova.Evacuate(ctx, send.ID, send.Dest)
 }
 
 const (
@@ -103,7 +117,7 @@ func (e *Evacuation) fillSlots(ctx context.Context, pause time.Duration) time.Du
 			if e.May() != nil || !e.source().Safe() {
 				return 0 // the look will say why
 			}
-			e.send(ctx, Send{ID: id}, false)
+			e.send(Send{ID: id}, false)
 		}
 	}
 	return max(min(pause, due.Sub(e.Now())), 0)

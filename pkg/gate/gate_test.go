@@ -52,7 +52,7 @@ func TestLook(t *testing.T) {
 	}{
 		{name: "without a record it is open", members: joined, host: "compute-1"},
 		{name: "while instances are left it is closed", members: joined, host: "compute-1",
-			records: map[string]string{"compute-1": fenced.Claimed("ctl1", 0, now).Encode()}, held: "0 of 0 instances have left compute-1"},
+			records: map[string]string{"compute-1": fenced.Claimed("ctl1", 0, 0, now).Encode()}, held: "0 of 0 instances have left compute-1"},
 		{name: "a short name is the same host", members: joined, host: "compute-1.example.org",
 			records: map[string]string{"compute-1": fenced.Encode()}, held: "its record is fenced"},
 		{name: "another host's record is not ours", members: joined, host: "compute-10",

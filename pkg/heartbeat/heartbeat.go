@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	// Life is for how long a heartbeat counts. Nova's report_interval is 10 seconds.
+	// Life is for how long a sign of life counts of which the interval is not known. Nova's
+	// report_interval is 10 seconds by default.
 	Life = time.Minute
+	// longest is the longest report_interval that is understood. Big clouds have a minute.
+	longest = 5 * time.Minute
 	// span is the least time between the first and the last of several heartbeats.
 	span = 15 * time.Second
 )
@@ -38,6 +41,7 @@ type seen struct {
 	first, lastSeen time.Time
 	last            nova.Service
 	changes         int
+	interval        time.Duration // between the last two
 }
 
 // Look takes in how Nova shows a service now, and tells what its heartbeats say. With a look
@@ -46,7 +50,7 @@ type seen struct {
 // changes what the service shows is no sign of life at all.
 func (w Watch) Look(service nova.Service, fencing, now time.Time) Sign {
 	b, known := w[service.Host]
-	if !known || !b.fencing.Equal(fencing) || now.Sub(b.lastSeen) > Life {
+	if !known || !b.fencing.Equal(fencing) || now.Sub(b.lastSeen) > 2*longest {
 		b = seen{fencing: fencing, first: service.Updated, last: service, lastSeen: now}
 	}
 	switch {
@@ -54,16 +58,18 @@ func (w Watch) Look(service nova.Service, fencing, now time.Time) Sign {
 	case told(service, b.last):
 		b.last = service
 	default:
+		b.interval = service.Updated.Sub(b.last.Updated)
 		b.last, b.lastSeen = service, now
 		if b.changes++; b.changes == 1 {
 			b.first = service.Updated // what was before may be as old as the fencing
 		}
 	}
 	w[service.Host] = b
+	silent := now.Sub(b.lastSeen)
 	switch {
-	case b.changes > 2 && b.last.Updated.Sub(b.first) >= span:
+	case b.changes > 2 && b.last.Updated.Sub(b.first) >= span && silent <= max(Life, 2*min(b.interval, longest)):
 		return Alive
-	case b.changes > 0:
+	case b.changes > 0 && silent <= Life:
 		return Moved
 	}
 	return Silent

@@ -19,11 +19,17 @@ func TestHeartbeatsAreMoreThanOurOwnRequests(t *testing.T) {
 		{"one heartbeat", []int{10}, Moved},
 		{"heartbeats", []int{10, 20, 30}, Alive},
 		{"heartbeats that have ended", []int{10, 20, 30, 40}, Silent},
+		{"a report_interval of a minute", []int{10, 70, 130}, Alive},
+		{"a report_interval of a minute, between two", []int{10, 70, 130, 190}, Alive},
+		{"two that are a minute apart", []int{10, 70}, Moved},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, service, got := Watch{}, nova.Service{Host: "compute-1", Updated: t0}, Silent
 			end := 35
-			if len(c.moves) > 3 {
+			if n := len(c.moves); n > 0 {
+				end = max(end, c.moves[n-1]+50)
+			}
+			if c.want == Silent {
 				end = 140
 			}
 			for second := range end {

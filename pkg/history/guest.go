@@ -44,7 +44,7 @@ func (r *reader) guest(i Instance) Guest {
 	g := Guest{Exists: strings.HasSuffix(strings.TrimSuffix(i.Server.Fault, "."), "already exists")}
 	var last Evacuation
 	for _, e := range i.Evacuations {
-		may := e.Source == r.Host && e.Dest != "" && r.mayHaveGuest(e, i, g.Exists)
+		may := (e.Source == r.Host || r.claimedForAnother(e, i)) && e.Dest != "" && r.mayHaveGuest(e, i, g.Exists)
 		if may && (last.ID == 0 || e.Updated.After(last.Updated)) {
 			last = e
 		}
@@ -85,6 +85,15 @@ func (r *reader) mayHaveGuest(e Evacuation, i Instance, exists bool) bool {
 		return over && !e.Course.Over() && (i.Last != nil || !e.Course.Taken.IsZero() || r.crossed(i))
 	}
 	return false
+}
+
+// claimedForAnother answers whether a record of an evacuation from another host is the one that
+// an evacuation from this host was given: a destination claims the first accepted record of
+// the instance, be it one that was left over on another host.
+func (r *reader) claimedForAnother(e Evacuation, i Instance) bool {
+	return e.Source != r.Host && e.Dest != r.Host && slices.ContainsFunc(i.Evacuations, func(own Evacuation) bool {
+		return own.Source == r.Host && own.untaken() && own.Dest == "" && !e.Updated.Before(own.Created)
+	})
 }
 
 // crossed answers whether an evacuation of the instance was begun somewhere and has no end,

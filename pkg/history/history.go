@@ -41,6 +41,9 @@ type Look struct {
 	// Headed holds the hosts on which placement has set room aside, by instance. It has no
 	// entry for an instance that was not asked about; see Instance.Questions.
 	Headed map[string][]string
+	// Everywhere holds the evacuation records of some instances whatever their hosts, by instance;
+	// see Instance.Questions.
+	Everywhere map[string][]nova.Migration
 	// Courses holds what the events of some evacuations say, by the ids of their records.
 	Courses map[int]nova.Course
 }
@@ -93,6 +96,9 @@ type Instance struct {
 	// so: where no host is valid, Nova marks the oldest record that is accepted, which may be
 	// another evacuation's.
 	Failed bool
+	// FailedBefore is true where an evacuation from the host has failed not long before this
+	// fencing: it is in error for that, and not for a reason of its own.
+	FailedBefore bool
 	// CameSince is true where it came to the host after that was fenced, so that its guest runs
 	// there, however long the host is forced down.
 	CameSince bool

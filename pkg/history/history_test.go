@@ -254,5 +254,8 @@ func asks(i Instance) []string {
 	if q.Headed {
 		all = append(all, "placement")
 	}
+	if q.Everywhere {
+		all = append(all, "its records on all hosts")
+	}
 	return all
 }

@@ -48,6 +48,8 @@ const (
 	// CameSince: it has brought the instance to the host after that was fenced. The host is on
 	// again, and the guest runs there.
 	CameSince
+	// Elsewhere: its record is one of an evacuation between other hosts.
+	Elsewhere
 )
 
 // UnderWay answers whether an evacuation with this outcome may still come to something.
@@ -57,7 +59,7 @@ func (o Outcome) UnderWay() bool { return o >= WithConductor && o <= Arriving }
 func (o Outcome) String() string {
 	return [...]string{"unknown", "with the conductor", "queued", "waiting for a dead destination", "at work", "taken after its destination's fencing", "arriving",
 		"failed", "ended in error", "given up by the conductor", "lost", "destination dead", "came to nothing", "left over",
-		"came before the fencing", "came after the fencing"}[o]
+		"came before the fencing", "came after the fencing", "between other hosts"}[o]
 }
 
 // Evidence is on what an outcome rests.

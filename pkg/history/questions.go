@@ -23,6 +23,9 @@ const (
 type Questions struct {
 	// Trace are the evacuations of which the events have to be asked (Look.Courses).
 	Trace []nova.Migration
+	// Everywhere is true where all evacuation records of the instance have to be asked for,
+	// whatever their hosts (Look.Everywhere).
+	Everywhere bool
 	// Headed is true where placement has to be asked where the instance has room (Look.Headed).
 	Headed bool
 }
@@ -35,6 +38,8 @@ func (i Instance) Questions(turn Turn) Questions {
 			q.Trace = append(q.Trace, e.record)
 		}
 	}
+	// The record that its evacuation was given may be one that was left over on another host.
+	q.Everywhere = turn == ToSend && inError(i.Server) && i.undecided()
 	q.Headed = turn == UnderWay && i.undecided() && (len(q.Trace) > 0 || i.wherever)
 	return q
 }

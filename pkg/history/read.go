@@ -28,7 +28,7 @@ func newReader(look Look) *reader {
 		r.services[s.Host] = s
 		r.anyDead = r.anyDead || s.Host != look.Host && s.ForcedDown
 	}
-	for _, m := range look.Evacuations {
+	for _, m := range look.records() {
 		e := Evacuation{ID: m.ID, Source: m.Source, Dest: m.Dest, Status: m.Status, Created: Stamp(m.Created), Updated: Stamp(m.Updated), record: m}
 		e.Earlier = e.Created.Before(r.fenced.Begins())
 		if c, traced := look.Courses[m.ID]; traced {
@@ -38,6 +38,22 @@ func newReader(look Look) *reader {
 		r.of[m.Instance] = append(r.of[m.Instance], e)
 	}
 	return r
+}
+
+// records are all evacuation records of a look, each once.
+func (l Look) records() []nova.Migration {
+	all, known := l.Evacuations, map[int]bool{}
+	for _, m := range all {
+		known[m.ID] = true
+	}
+	for _, more := range l.Everywhere {
+		for _, m := range more {
+			if !known[m.ID] {
+				known[m.ID], all = true, append(slices.Clip(all), m)
+			}
+		}
+	}
+	return all
 }
 
 // instance says what has become of an instance on the host.
@@ -53,6 +69,9 @@ func (r *reader) instance(server nova.Server) Instance {
 		e := &i.Evacuations[n]
 		e.Outcome, e.By, e.At = r.outcome(*e, server)
 	}
+	i.FailedBefore = slices.ContainsFunc(i.Evacuations, func(e Evacuation) bool {
+		return e.Source == r.Host && e.Earlier && e.unsuccessful() && e.Created.After(r.fenced.at.Add(-againTime))
+	})
 	i.CameSince = slices.ContainsFunc(i.Evacuations, r.cameSince)
 	i.UnderWay = slices.ContainsFunc(i.Evacuations, func(e Evacuation) bool { return r.counts(e, i) && e.Outcome.UnderWay() })
 	switch {
@@ -156,6 +175,8 @@ func (r *reader) outcome(e Evacuation, i nova.Server) (Outcome, Evidence, string
 	switch {
 	case e.unsuccessful():
 		return Failed, ByStatus, e.Dest
+	case e.Source != r.Host && e.Dest != r.Host:
+		return Elsewhere, ByStatus, e.Dest
 	case e.Source != r.Host && r.cameSince(e):
 		return CameSince, e.dated(), e.Dest
 	case e.Source != r.Host:

@@ -564,18 +564,36 @@ func (c *Client) Server(ctx context.Context, id string) (Server, error) {
 // record that is stuck does not change. An empty answer is checked as in Servers.
 func (c *Client) Evacuations(ctx context.Context, host string, since time.Time) ([]Migration, error) {
 	op := "list evacuation records of " + host
-	_, a, err := c.ready(ctx, op)
+	records, empty, err := c.evacuations(ctx, op, url.Values{"host": {host}}, since)
+	if err == nil && empty {
+		err = c.believeNothing(ctx, op, host)
+	}
 	if err != nil {
 		return nil, err
 	}
-	query := url.Values{"host": {host}, "migration_type": {"evacuation"}}
+	return records, nil
+}
+
+// EvacuationsOf lists all evacuation records of an instance, whatever the hosts are, newest
+// first.
+func (c *Client) EvacuationsOf(ctx context.Context, id string) ([]Migration, error) {
+	records, _, err := c.evacuations(ctx, "list evacuation records of instance "+id, url.Values{"instance_uuid": {id}}, time.Time{})
+	return records, err
+}
+
+// evacuations lists the evacuation records that a query asks for and that were not made
+// before since, newest first. empty is true where Nova lists none at all.
+func (c *Client) evacuations(ctx context.Context, op string, query url.Values, since time.Time) (records []Migration, empty bool, err error) {
+	_, a, err := c.ready(ctx, op)
+	if err != nil {
+		return nil, false, err
+	}
+	query.Set("migration_type", "evacuation")
 	if !a.version.less(microversion{2, 59}) {
 		query.Set("limit", pageSize) // before 2.59 there are no pages, and the whole list comes
 	}
 	since = since.Truncate(time.Second)
-	var records []Migration
 	var known map[int]bool
-	var empty bool
 	err = c.pages(ctx, request{op: op, method: http.MethodGet, path: "os-migrations", query: query}, func(r request, first bool) (string, error) {
 		var answer struct {
 			Migrations []struct {
@@ -622,11 +640,8 @@ func (c *Client) Evacuations(ctx context.Context, host string, since time.Time) 
 		}
 		return marker(answer.Links), nil
 	})
-	if err == nil && empty {
-		err = c.believeNothing(ctx, op, host)
-	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	slices.SortStableFunc(records, func(a, b Migration) int {
 		if by := b.Created.Compare(a.Created); by != 0 {
@@ -634,7 +649,7 @@ func (c *Client) Evacuations(ctx context.Context, host string, since time.Time) 
 		}
 		return b.ID - a.ID
 	})
-	return records, nil
+	return records, empty, nil
 }
 
 // Evacuate asks Nova to rebuild an instance on dest, if the scheduler finds that it

@@ -57,6 +57,13 @@ func (c *Client) nova(ctx context.Context, r request) error {
 	return err
 }
 
+// Ready makes sure that the next request is sent at once: a token is there, and the version is
+// known. Its errors are ErrNotSent.
+func (c *Client) Ready(ctx context.Context) error {
+	_, _, err := c.ready(ctx, "prepare a request")
+	return err
+}
+
 // ready makes sure of a token and of the version. Its errors are ErrNotSent.
 func (c *Client) ready(ctx context.Context, op string) (*session, *api, error) {
 	s, err := c.login(ctx, nil)

@@ -18,6 +18,9 @@ type Direct struct{ Cloud *Cloud }
 // Skew is 0: both have one clock.
 func (d Direct) Skew() time.Duration { return 0 }
 
+// Ready is always so: there is no login.
+func (d Direct) Ready(context.Context) error { return nil }
+
 // Services lists all nova-computes.
 func (d Direct) Services(context.Context) ([]nova.Service, error) {
 	c := d.Cloud
@@ -105,19 +108,29 @@ func (d Direct) Rebuilding(_ context.Context, host string) ([]string, error) {
 
 // Evacuations lists the evacuation records from or to a host that are not older.
 func (d Direct) Evacuations(_ context.Context, host string, since time.Time) ([]nova.Migration, error) {
+	return d.records(func(m *migration) bool {
+		return (m.source == host || m.dest == host) && !m.created.Truncate(time.Second).Before(since.Truncate(time.Second))
+	}), nil
+}
+
+// EvacuationsOf lists all evacuation records of an instance.
+func (d Direct) EvacuationsOf(_ context.Context, id string) ([]nova.Migration, error) {
+	return d.records(func(m *migration) bool { return m.instance.id == id }), nil
+}
+
+func (d Direct) records(wanted func(*migration) bool) []nova.Migration {
 	c := d.Cloud
 	defer c.look()()
 	var records []nova.Migration
 	for n := len(c.migrations) - 1; n >= 0; n-- {
 		m := c.migrations[n]
-		created := m.created.Truncate(time.Second)
-		if m.instance.deleted || m.source != host && m.dest != host || created.Before(since.Truncate(time.Second)) {
+		if m.instance.deleted || !wanted(m) {
 			continue
 		}
-		records = append(records, nova.Migration{ID: m.id, Instance: m.instance.id, Source: m.source, Dest: m.dest, Status: m.status, Created: created,
+		records = append(records, nova.Migration{ID: m.id, Instance: m.instance.id, Source: m.source, Dest: m.dest, Status: m.status, Created: m.created.Truncate(time.Second),
 			Updated: m.updated.Truncate(time.Second)})
 	}
-	return records, nil
+	return records
 }
 
 // Evacuate requests the evacuation of an instance.

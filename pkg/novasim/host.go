@@ -263,9 +263,19 @@ func (c *Cloud) resumeGuests(h *host) {
 func (c *Cloud) run(i *instance, h *host, harm string) {
 	h.guests[i.id], h.disks[i.id] = true, true
 	i.ranOn = append(i.ranOn, h.name)
-	if on := c.guestsOf(i); !i.deleted && len(on) > 1 {
-		c.breach(harm, i, "runs on %s", strings.Join(on, " and on "))
+	delete(i.replayedOn, h.name)
+	if harm == Replayed {
+		i.replayedOn[h.name] = true
 	}
+	on := c.guestsOf(i)
+	if i.deleted || len(on) < 2 {
+		return
+	}
+	// The guest that such a message made may be there first.
+	if slices.ContainsFunc(on, func(host string) bool { return i.replayedOn[host] }) {
+		harm = Replayed
+	}
+	c.breach(harm, i, "runs on %s", strings.Join(on, " and on "))
 }
 
 // cast gives a message to a host's nova-compute: at once, or when it runs again. A

@@ -23,6 +23,9 @@ type instance struct {
 	actions  []*action
 	arrivals int
 	ranOn    []string
+	// replayedOn holds the hosts on which a message that was found long after it was sent has made
+	// its guest, see Replayed.
+	replayedOn map[string]bool
 }
 
 // action is a row of os-instance-actions, with its events.
@@ -81,7 +84,7 @@ func (c *Cloud) addInstances(batch Batch) []string {
 	h := c.host(batch.Host)
 	var ids []string
 	for range max(batch.Count, 1) {
-		i := &instance{id: uuid(c.ids), name: fmt.Sprintf("%s-%d", cmp.Or(batch.Name, "vm"), len(c.instances)+1), host: h.name, group: batch.Group,
+		i := &instance{id: uuid(c.ids), replayedOn: map[string]bool{}, name: fmt.Sprintf("%s-%d", cmp.Or(batch.Name, "vm"), len(c.instances)+1), host: h.name, group: batch.Group,
 			vmState: cmp.Or(batch.VMState, "active"), created: c.now, updated: c.now}
 		if i.vmState == "shelved_offloaded" {
 			i.host = ""

@@ -17,7 +17,8 @@ type Mine struct {
 	// ShellGone is true where the record's owner is a shell on the supervisor's own node, and
 	// that shell is known to be dead.
 	ShellGone bool
-	// Unseen is how many requests of one owner may be under way without Nova showing them.
+	// Unseen is how many of this supervisor's own requests may be under way without Nova showing
+	// them. Of another owner its claim says that, for its settings may be others.
 	Unseen int
 	// Claim is the claim that the supervisor holds on the host; nil: it holds none.
 	Claim *Claim
@@ -145,6 +146,15 @@ func Reconcile(mine Mine, stored Stored, witness *record.Witness, view *cluster.
 	return mine.compareWitness(witness)
 }
 
+// unseenOf is how many requests may be under way unseen that were sent under a claim. One that
+// does not say it is an older version's, which had the settings of today.
+func (m Mine) unseenOf(claim string) int {
+	if n, says := record.ClaimUnseen(claim); says {
+		return n
+	}
+	return m.Unseen
+}
+
 // compareStored judges the claim that is held by the record in the store.
 func (m Mine) compareStored(stored Stored) Verdict {
 	r, claim := stored.Record, m.Claim
@@ -190,13 +200,13 @@ func (m Mine) compareWitness(witness *record.Witness) Verdict {
 	other := witness.Claim != "" && witness.Claim != claim.Witness.Claim
 	switch {
 	case witness.Later(claim.Witness), other && claim.ReadBack:
-		doubt := m.Unseen
+		doubt := m.unseenOf(witness.Claim)
 		if claim.Unanswered {
-			doubt *= 2 // the other owner's requests, and ours
+			doubt += m.Unseen
 		}
 		return Verdict{Action: Correct, Reason: LaterInNova, Doubt: doubt}
 	case other && !claim.Compared && witness.Claim != claim.Prior:
-		return Verdict{Action: Keep, Reason: UnknownClaim, Doubt: m.Unseen}
+		return Verdict{Action: Keep, Reason: UnknownClaim, Doubt: m.unseenOf(witness.Claim)}
 	}
 	return Verdict{}
 }
@@ -209,7 +219,7 @@ func (m Mine) withoutClaim(stored Stored, witness *record.Witness, view *cluster
 	case stored.State != Present:
 		return Verdict{}
 	case witness != nil && witness.Later(stored.Record.Witness()):
-		return Verdict{Action: Correct, Reason: LaterInNova, Doubt: m.Unseen}
+		return Verdict{Action: Correct, Reason: LaterInNova, Doubt: m.unseenOf(witness.Claim)}
 	case view == nil:
 		return Verdict{}
 	case stored.Record.OnHold() && stored.Record.Unfinished():
@@ -222,7 +232,7 @@ func (m Mine) withoutClaim(stored Stored, witness *record.Witness, view *cluster
 func (m Mine) compareOwner(r record.Record, view cluster.View) Verdict {
 	// An owner that did not release its claim may have sent what Nova does not show, and
 	// failed instances are sent out of the order.
-	doubt := m.Unseen + r.Failed
+	doubt := m.unseenOf(r.Claim) + r.Failed
 	node, shell := record.OwnerNode(r.Owner)
 	here, _ := record.OwnerNode(m.Owner)
 	switch {

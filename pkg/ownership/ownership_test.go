@@ -104,6 +104,8 @@ func TestAClaimAndTheOneThatNovaNames(t *testing.T) {
 		{"one of an earlier fencing", held(readBack), gen(1, "ctl2/c"), Verdict{}},
 		{"an operator's words", held(readBack), record.Witness{}, Verdict{}},
 		{"one that the record has lost", held(), gen(2, "ctl2/c"), unknown},
+		{"one that the record has lost, with settings of its own", held(), gen(2, "ctl2/c/80"), Verdict{Action: Keep, Reason: UnknownClaim, Doubt: 80}},
+		{"another one after ours, with settings of its own", held(compared, readBack), gen(2, "ctl2/c/80"), Verdict{Action: Correct, Reason: LaterInNova, Doubt: 80}},
 		{"one that the record has lost, and that was counted", held(compared), gen(2, "ctl2/c"), Verdict{}},
 		{"another one after ours", held(compared, readBack), gen(2, "ctl2/c"), later},
 		{"the one before, after ours", held(compared, readBack), gen(2, "ctl3/a"), later},

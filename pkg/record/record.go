@@ -4,6 +4,7 @@
 package record
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -113,6 +114,9 @@ type Record struct {
 	Refenced int
 	// Hold says whether the evacuation may begin and go on.
 	Hold Hold
+	// Extra holds the fields that this version does not know, as they were read: a newer version
+	// has written them, and reads them again.
+	Extra string
 	// Wait says in words for what the evacuation waits, or why something was left.
 	Wait Wait
 }
@@ -161,6 +165,12 @@ func (r Record) Encode() string {
 	if r.Hold != "" {
 		put("hold", string(r.Hold))
 	}
+	if r.Extra != "" {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(r.Extra)
+	}
 	if r.Wait != (Wait{}) {
 		put("waiting_for", r.Wait.text)
 	}
@@ -180,9 +190,11 @@ func (r *Record) counts() []count {
 var ErrMalformed = errors.New("malformed record")
 
 // Parse reads a value that Encode wrote, or that an operator edited: keys in any
-// order, unknown keys ignored (a newer version may write them), waiting_for last.
+// order, unknown keys kept (a newer version may write them), waiting_for last. With an error
+// it returns what it could read.
 func Parse(host, value string) (Record, error) {
 	r := Record{Host: host}
+	var bad error
 	for rest := strings.TrimSpace(value); rest != ""; {
 		var field string
 		if field, rest = rest, ""; !strings.HasPrefix(field, "waiting_for=") {
@@ -190,25 +202,22 @@ func Parse(host, value string) (Record, error) {
 			rest = strings.TrimLeft(rest, " ")
 		}
 		key, val, found := strings.Cut(field, "=")
+		var err error
 		if !found {
-			return malformed(host, fmt.Errorf("%q is not key=value", field))
+			err = fmt.Errorf("%q is not key=value", field)
+		} else if err = r.set(key, val); err != nil {
+			err = fmt.Errorf("%s=%s: %w", key, val, err)
 		}
-		if err := r.set(key, val); err != nil {
-			return malformed(host, fmt.Errorf("%s=%s: %w", key, val, err))
-		}
-	}
-	if err := r.check(); err != nil {
-		return malformed(host, err)
+		bad = cmp.Or(bad, err)
 	}
 	r.Since, r.Updated = r.Since.UTC(), r.Updated.UTC()
 	if r.Node == r.Host {
 		r.Node = ""
 	}
+	if bad = cmp.Or(bad, r.check()); bad != nil {
+		return r, fmt.Errorf("%w of host %s: %w", ErrMalformed, host, bad)
+	}
 	return r, nil
-}
-
-func malformed(host string, why error) (Record, error) {
-	return Record{Host: host}, fmt.Errorf("%w of host %s: %w", ErrMalformed, host, why)
 }
 
 // set sets the field of a key.
@@ -238,11 +247,14 @@ func (r *Record) set(key, val string) (err error) {
 		r.Hold = Hold(val)
 	case "waiting_for":
 		r.Wait = WaitFor(val)
-	}
-	for _, n := range r.counts() {
-		if n.key == key {
-			*n.value, err = number(val)
+	default:
+		for _, n := range r.counts() {
+			if n.key == key {
+				*n.value, err = number(val)
+				return err
+			}
 		}
+		r.Extra = WaitFor(strings.TrimLeft(r.Extra+" "+key+"="+val, " ")).String()
 	}
 	return err
 }

@@ -82,16 +82,59 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-func TestParseIgnoresKeysOfANewerVersion(t *testing.T) {
-	r, err := Parse("h", "phase=fenced  gen=3 colour=blue since=2026-03-01T03:00:00Z")
-	if err != nil || r.Gen != 3 {
+// A newer version may write keys that this one does not know. In the middle of an upgrade it
+// reads them again.
+func TestKeysOfANewerVersionAreKept(t *testing.T) {
+	r, err := Parse("h", "phase=fenced  gen=3 colour=blue since=2026-03-01T03:00:00Z tier=2 waiting_for=you")
+	if err != nil || r.Gen != 3 || r.Extra != "colour=blue tier=2" {
 		t.Errorf("%+v, %v", r, err)
+	}
+	for name, next := range map[string]Record{
+		"claimed": r.Claimed("ctl1", 20, 0, t0), "fenced again": r.NextGeneration("", t0), "settled": r.Claimed("ctl1", 20, 0, t0).Settled(t0),
+	} {
+		again, err := Parse("h", next.Encode())
+		if err != nil || again.Extra != r.Extra || next != again {
+			t.Errorf("%s: %+v, %v", name, again, err)
+		}
+	}
+}
+
+// A record that cannot be read whole may be an owner's that is at work.
+func TestARecordThatCannotBeReadIsNotForgottenByTheNextFencing(t *testing.T) {
+	for _, c := range []struct{ name, value, want string }{
+		{"a phase of a newer version", "phase=thawing gen=3 owner=ctl2 claim=ctl2/1/20 doubt=5 since=2026-03-01T03:00:00Z",
+			"phase=fenced gen=4 owner=ctl2 claim=ctl2/1/20 doubt=1048576 since=2026-03-01T04:00:00Z updated=2026-03-01T04:00:00Z"},
+		{"an operator's hand, nothing claimed", "phase=fenced gen=3 since=2026-03-01T03:00:00Z done=many hold=operator",
+			"phase=fenced gen=4 since=2026-03-01T04:00:00Z updated=2026-03-01T04:00:00Z hold=operator"},
+		{"nothing of it can be read", "nonsense", "phase=fenced gen=1 since=2026-03-01T04:00:00Z updated=2026-03-01T04:00:00Z"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := Parse("h", c.value)
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatal(err)
+			}
+			if got := r.FencedUnreadable("", t0.Add(time.Hour)).Encode(); got != c.want {
+				t.Errorf("%s", got)
+			}
+		})
+	}
+}
+
+func TestAClaimSaysHowManyRequestsMayBeUnseen(t *testing.T) {
+	r := NewlyFenced("h", "", t0).Claimed("shell@ctl1", 20, 0, t0)
+	if n, says := ClaimUnseen(r.Claim); n != 20 || !says {
+		t.Errorf("%s: %d, %v", r.Claim, n, says)
+	}
+	for _, claim := range []string{"", "ctl1/mmy7f3k1", "ctl1/mmy7f3k1/x", "ctl1/mmy7f3k1/-1"} {
+		if n, says := ClaimUnseen(claim); says {
+			t.Errorf("%q says %d", claim, n)
+		}
 	}
 }
 
 func TestFencing(t *testing.T) {
 	fenced := NewlyFenced("h", "", t0)
-	evacuating := fenced.Claimed("ctl1", 0, t0.Add(time.Second))
+	evacuating := fenced.Claimed("ctl1", 0, 0, t0.Add(time.Second))
 	evacuated := evacuating.Settled(t0.Add(2 * time.Second))
 	back := func(r Record) Record { r, _ = r.Seen(BackOn, t0.Add(3*time.Second)); return r }
 	for _, c := range []struct {
@@ -134,13 +177,13 @@ func TestTenOffCallsAreOneGeneration(t *testing.T) {
 
 func TestClaims(t *testing.T) {
 	r := NewlyFenced("h", "", t0)
-	if r = r.Claimed("ctl1", 16, t0); r.Doubt != 0 || r.Owner != "ctl1" || r.Phase != Evacuating {
+	if r = r.Claimed("ctl1", 0, 16, t0); r.Doubt != 0 || r.Owner != "ctl1" || r.Phase != Evacuating {
 		t.Errorf("a claim of a record that nobody held leaves no doubt: %s", r.Encode())
 	}
-	if r = r.Claimed("ctl2", 16, t0); r.Doubt != 16 {
+	if r = r.Claimed("ctl2", 0, 16, t0); r.Doubt != 16 {
 		t.Errorf("what a dead owner sent is in doubt: %s", r.Encode())
 	}
-	if r = r.Claimed("ctl3", 20, t0); r.Doubt != 36 {
+	if r = r.Claimed("ctl3", 0, 20, t0); r.Doubt != 36 {
 		t.Errorf("doubts add up: %s", r.Encode())
 	}
 	if kept := r.Released(false, t0); kept.Doubt != 36 || kept.Owner != "" || kept.Phase != Evacuating {
@@ -152,7 +195,7 @@ func TestClaims(t *testing.T) {
 }
 
 func TestAHostThatIsBackReturnsOnceItIsEvacuated(t *testing.T) {
-	r := NewlyFenced("h", "", t0).Claimed("ctl1", 0, t0)
+	r := NewlyFenced("h", "", t0).Claimed("ctl1", 0, 0, t0)
 	r, changed := r.Seen(BackOn, t0)
 	if !changed || r.Phase != Evacuating {
 		t.Errorf("%s", r.Encode())
@@ -218,7 +261,7 @@ func TestAHostIsFencedAgainOnceByItself(t *testing.T) {
 }
 
 func TestAReasonIsAWitness(t *testing.T) {
-	full := NewlyFenced("h", "", t0).Claimed("ctl1", 0, t0).Witness()
+	full := NewlyFenced("h", "", t0).Claimed("ctl1", 0, 0, t0).Witness()
 	for text, want := range map[string]struct {
 		witness Witness
 		ours    bool
@@ -241,7 +284,7 @@ func TestAReasonIsAWitness(t *testing.T) {
 }
 
 func TestALaterWitnessCorrectsARecord(t *testing.T) {
-	r := NewlyFenced("h", "n", t0).Claimed("ctl1", 0, t0)
+	r := NewlyFenced("h", "n", t0).Claimed("ctl1", 0, 0, t0)
 	found := Witness{Gen: 3, Since: t0.Add(time.Hour), Claim: "ctl2/x"}
 	got := r.Corrected(found, 20, t0.Add(2*time.Hour))
 	if got.Witness() != found || got.Owner != "" || got.Phase != Fenced || got.Doubt != 20 || got.Node != "n" {
@@ -263,7 +306,7 @@ func TestAHoldOutlivesAFencingOnlyIfAnOperatorMadeIt(t *testing.T) {
 			t.Errorf("held by %q: %s", by, next.Encode())
 		}
 	}
-	held := r.Claimed("ctl1", 0, t0).Held(HeldByOperator, WaitFor("disks are looked at"), t0).Released(true, t0)
+	held := r.Claimed("ctl1", 0, 0, t0).Held(HeldByOperator, WaitFor("disks are looked at"), t0).Released(true, t0)
 	if !held.OnHold() || held.Owner != "" || held.Wait != WaitFor("disks are looked at") {
 		t.Errorf("%s", held.Encode())
 	}

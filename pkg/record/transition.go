@@ -38,6 +38,17 @@ func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
 	return r.NextGeneration(node, now), true
 }
 
+// FencedUnreadable gives the record after another `off` of a host whose record cannot be read
+// whole. What can be read of it is kept: an owner may be at work, and whatever was claimed
+// may have been sent.
+func (r Record) FencedUnreadable(node string, now time.Time) Record {
+	next := r.NextGeneration(node, now)
+	if r.Owner != "" || r.Claim != "" {
+		next.Doubt = everything
+	}
+	return next
+}
+
 // NextGeneration is the record of the host's next fencing.
 func (r Record) NextGeneration(node string, now time.Time) Record {
 	hold := r.Hold
@@ -50,7 +61,7 @@ func (r Record) NextGeneration(node string, now time.Time) Record {
 		since = r.Since.Add(time.Second)
 	}
 	return Record{Host: r.Host, Node: node, Phase: Fenced, Gen: r.Gen + 1, Since: since, Updated: now, Hold: hold,
-		Refenced: r.Refenced,
+		Refenced: r.Refenced, Extra: r.Extra,
 		// An owner that is still at work keeps the host and the doubt about its
 		// requests: dropping them here would let another one in beside it.
 		Owner: r.Owner, Claim: r.Claim, Doubt: r.Doubt}
@@ -87,16 +98,28 @@ func (r Record) Refencing(back Back, now time.Time) (Record, bool) {
 	return r, true
 }
 
-// Claimed gives the record with a new owner. Where the owner before did not release it,
-// inDoubt more instances may have been sent unseen.
-func (r Record) Claimed(owner string, inDoubt int, now time.Time) Record {
+// Claimed gives the record with a new owner, of which unseen requests may be under way
+// without Nova showing them. Where the owner before did not release it, inDoubt more
+// instances may have been sent unseen.
+func (r Record) Claimed(owner string, unseen, inDoubt int, now time.Time) Record {
 	if r.Owner != "" {
 		r.Doubt += inDoubt
 	}
 	r.Owner, r.Phase, r.Updated = owner, Evacuating, now
 	// No owner claims one host twice within a millisecond.
-	r.Claim = owner + "/" + strconv.FormatInt(now.UnixMilli(), 36)
+	r.Claim = fmt.Sprintf("%s/%s/%d", owner, strconv.FormatInt(now.UnixMilli(), 36), unseen)
 	return r
+}
+
+// ClaimUnseen is how many requests may be under way under a claim without Nova showing them.
+// It returns false for a claim that does not say: an older version has made it.
+func ClaimUnseen(claim string) (int, bool) {
+	parts := strings.Split(claim, "/")
+	if len(parts) < 3 {
+		return 0, false
+	}
+	n, err := number(parts[len(parts)-1])
+	return n, err == nil
 }
 
 // Corrected gives the record of a host of which Nova knows a later claim, or a later
@@ -143,6 +166,13 @@ func (r Record) Released(doubtOver bool, now time.Time) Record {
 	if !r.OnHold() {
 		r.Wait = ForSupervisor
 	}
+	return r
+}
+
+// Disowned gives the record of an owner of which an operator says that it is dead. Any
+// instance may have been sent by it.
+func (r Record) Disowned(now time.Time) Record {
+	r.Owner, r.Doubt, r.Wait, r.Updated = "", everything, ForSupervisor, now
 	return r
 }
 

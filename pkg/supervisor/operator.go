@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
@@ -45,13 +46,30 @@ func (o Operator) Hold(ctx context.Context, host, why string) error {
 }
 
 // Resume has a host evacuated that is held, by whomever or whatever: with one that is on
-// it is the operator's word that what has not left it does not run there.
+// it is the operator's word that what has not left it does not run there. With one whose
+// owner was on a node that the cluster does not know any more it is the operator's word that
+// the owner is dead.
 func (o Operator) Resume(ctx context.Context, host string) error {
+	var view cluster.View
+	if o.Members != nil {
+		var err error
+		if view, err = o.Members.View(ctx); err != nil {
+			return err
+		}
+	}
 	return o.change(ctx, host, func(r record.Record) (record.Record, error) {
-		if !r.OnHold() && r.Hold != record.HeldBySource {
+		held := r.OnHold() || r.Hold == record.HeldBySource
+		lost := r.Owner != "" && o.Members != nil && view.Owner(r.Owner) == cluster.OwnerNodeUnknown
+		if !held && !lost {
 			return r, errors.New("it is not held")
 		}
-		return r.Held(record.Resumed, record.ForSupervisor, o.Now()), nil
+		if lost {
+			r = r.Disowned(o.Now())
+		}
+		if held {
+			r = r.Held(record.Resumed, record.ForSupervisor, o.Now())
+		}
+		return r, nil
 	})
 }
 
@@ -89,6 +107,9 @@ func (o Operator) Admit(ctx context.Context, host string) error {
 			return err
 		}
 		if service.ForcedDown {
+			if err := o.over(ctx, service.Host); err != nil {
+				return err
+			}
 			if err := o.Nova.ForceUp(ctx, service); err != nil {
 				return err
 			}
@@ -98,6 +119,26 @@ func (o Operator) Admit(ctx context.Context, host string) error {
 		}
 		return nil
 	})
+}
+
+// over fails while evacuations of a host are under way: its guests would run here and there.
+// Nova itself refuses only for those that are done already.
+func (o Operator) over(ctx context.Context, host string) error {
+	evacuations, err := o.Nova.Evacuations(ctx, host, time.Time{})
+	if err != nil {
+		return err
+	}
+	open := 0
+	for _, m := range evacuations {
+		if m.Source == host && (m.Status == nova.StatusAccepted || m.Status == nova.StatusPreMigrating) {
+			open++
+		}
+	}
+	if open == 0 {
+		return nil
+	}
+	return &nova.Error{Op: "let host " + host + " in", Kind: nova.ErrRefused,
+		Message: fmt.Sprintf("%d evacuations of it are not over; wait for them, then start nova-compute there, which completes them in Nova", open)}
 }
 
 // Forget drops a host's record and changes nothing else: the host stays forced down, and

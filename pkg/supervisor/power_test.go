@@ -559,9 +559,7 @@ func TestAHostThatIsOnIsFencedAgainWhereARequestIsUnanswered(t *testing.T) {
 	powered(t, 3, func(w *world, h *hand) {
 		h.set(func() { h.compute = "held" })
 		p := w.start("ctl1")
-		p.mu.Lock()
-		p.slow = 50 * time.Second
-		p.mu.Unlock()
+		p.delay(50 * time.Second)
 		w.fence()
 		w.until("all sent", func(r record.Record) bool { return strings.Contains(r.Wait.String(), "3 sent") })
 		w.backOn()

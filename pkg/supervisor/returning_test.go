@@ -351,13 +351,30 @@ func TestAForgottenHostStaysAsItIs(t *testing.T) {
 	})
 }
 
+func TestAHostIsNotAdmittedWhileItsEvacuationsAreUnderWay(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		for w.accepted() == 0 { // none is done yet
+			time.Sleep(100 * time.Millisecond)
+		}
+		err := w.operator().Admit(w.Context(), "compute-1")
+		if !errors.Is(err, nova.ErrRefused) || !strings.Contains(err.Error(), "4 evacuations of it are not over") {
+			w.Errorf("%v", err)
+		}
+		if s := w.service(); !s.ForcedDown || w.record().Host == "" {
+			w.Errorf("%+v", s)
+		}
+	})
+}
+
 func TestAHostIsAdmittedInTheMiddleOnlyWhenNovaLetsIt(t *testing.T) {
 	simulate(t, 20, func(w *world) {
 		w.start("ctl1")
 		w.fence()
 		w.until("in part done", func(r record.Record) bool { return r.Done > 2 })
 		err := w.operator().Admit(w.Context(), "compute-1")
-		if !errors.Is(err, nova.ErrRefused) || !strings.Contains(err.Error(), "done") {
+		if !errors.Is(err, nova.ErrRefused) {
 			w.Errorf("%v", err)
 		}
 		if all, _ := w.records.Query(w.Context()); len(all) != 1 || !all[0].OnHold() {
@@ -376,5 +393,39 @@ func TestAHostIsAdmittedInTheMiddleOnlyWhenNovaLetsIt(t *testing.T) {
 		if err := w.operator().Hold(w.Context(), "compute-1", ""); !errors.Is(err, supervisor.ErrNoRecord) {
 			w.Error(err)
 		}
+	})
+}
+
+// pcs cluster node remove ctl1 --force, with an evacuation in its hands.
+func TestAnOperatorsWordFreesAHostWhoseOwnerIsNoNodeAnyMore(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.owned()
+		w.dies("ctl1")
+		w.members.set(func(v *cluster.View) { delete(v.Nodes, "ctl1") })
+		w.start("ctl2")
+		r := w.until("named", func(r record.Record) bool { return strings.Contains(r.Wait.String(), "the cluster knows no node ctl1") })
+		if !strings.Contains(r.Wait.String(), "'nova-evac resume'") {
+			w.Errorf("it does not say what to do: %s", r.Wait)
+		}
+		time.Sleep(10 * time.Minute)
+		if now := w.record(); now.Owner != "ctl1" {
+			w.Errorf("taken over without a word: %s", now.Encode())
+		}
+		w.must(w.operator().Resume(w.Context(), "compute-1"))
+		w.evacuated(20)
+	})
+}
+
+func TestAnOwnerThatTheClusterKnowsIsNotTakenTheHostFrom(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.owned()
+		if err := w.operator().Resume(w.Context(), "compute-1"); err == nil || !strings.Contains(err.Error(), "not held") {
+			w.Errorf("%v", err)
+		}
+		w.evacuated(20)
 	})
 }

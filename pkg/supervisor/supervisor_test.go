@@ -36,6 +36,7 @@ type world struct {
 	manual   bool
 	hand     *hand // on the hosts' power; nil: there is none
 	keepOff  bool
+	slots    int // max_in_flight; 4 if 0
 	refence  bool
 	only     func(host string) bool
 	fencings []cluster.Fencing // the cluster's history
@@ -80,6 +81,8 @@ type process struct {
 	cut  bool          // it cannot reach Nova
 	late time.Duration // what the answer to a write of a record takes
 	slow time.Duration // what Nova's API takes to carry an evacuation out
+	// login is what a login takes, which each request needs.
+	login time.Duration
 }
 
 var errDead = errors.New("this process is dead")
@@ -115,6 +118,25 @@ func (n mortalNova) Services(ctx context.Context) ([]nova.Service, error) {
 		return nil, errors.New("Nova cannot be reached")
 	}
 	return n.Direct.Services(ctx)
+}
+
+// delay has Nova's API take its time to carry evacuations out.
+func (p *process) delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow = d
+}
+
+func (n mortalNova) Ready(ctx context.Context) error {
+	n.p.mu.Lock()
+	login := n.p.login
+	n.p.mu.Unlock()
+	select {
+	case <-time.After(login):
+		return n.p.alive()
+	case <-ctx.Done():
+		return &nova.Error{Op: "log in", Kind: nova.ErrNotSent, Message: "interrupted"}
+	}
 }
 
 func (n mortalNova) Evacuate(ctx context.Context, id, dest string) error {
@@ -216,7 +238,7 @@ func (w *world) start(node string) *process {
 	logger, w.log = logtest.NewNullLogger()
 	p := &process{ended: make(chan struct{})}
 	policy := evacuate.DefaultPolicy
-	policy.MaxInFlight = 4
+	policy.MaxInFlight = max(w.slots, 4)
 	o := supervisor.Options{Owner: node, Records: mortalRecords{w.records, p}, Members: w.members,
 		Nova: mortalNova{novasim.Direct{Cloud: w.cloud}, p}, Policy: policy, Now: time.Now, Guard: w.guard, ManualReturn: w.manual, Only: w.only,
 		KeepOff: w.keepOff, Refence: w.refence,
@@ -352,7 +374,7 @@ func TestASupervisorThatStartsAndClaimsAfterAViewKeepsItsClaim(t *testing.T) {
 		w.members.then = func() {
 			w.members.set(func(v *cluster.View) { v.Supervisors["ctl2"] = true })
 			_, _, err := cib.Modify(context.Background(), w.records, "compute-1", func(r cib.Stored, _ bool) (record.Record, bool) {
-				return r.Held(record.Resumed, record.Wait{}, time.Now()).Claimed("ctl2", 0, time.Now()), true
+				return r.Held(record.Resumed, record.Wait{}, time.Now()).Claimed("ctl2", 0, 0, time.Now()), true
 			})
 			w.must(err)
 		}
@@ -536,5 +558,61 @@ func TestAMalformedRecordIsShownAndLeftAlone(t *testing.T) {
 		if len(status) != 2 || status[1].Host != "compute-9" || status[1].Phase != "malformed" {
 			w.Errorf("%+v", status)
 		}
+	})
+}
+
+// max_in_flight is lowered because the API is slow: a restart of the supervisors. The owner
+// before had more requests on their way than the new one ever has.
+func TestTheOwnersOwnSettingsSayHowManyMayBeOnTheirWay(t *testing.T) {
+	simulate(t, 80, func(w *world) {
+		for _, host := range []string{"compute-2", "compute-3"} {
+			w.must(w.cloud.ChangeHost(host, novasim.HostChange{RebuildTime: "60s"}))
+		}
+		w.slots = 64
+		first := w.start("ctl1")
+		first.delay(25 * time.Second)
+		w.fence()
+		time.Sleep(5 * time.Second)
+		first.stop()
+		<-first.ended
+		if r := w.record(); r.Owner != "ctl1" {
+			w.Errorf("it gave the claim back with requests on their way: %s", r.Encode())
+		}
+		w.slots = 16
+		w.start("ctl1")
+		time.Sleep(20 * time.Minute)
+		if r := w.cloud.Report(); r.MostAccepted != 1 || r.Evacuated != 80 || len(r.Breaches) > 0 {
+			w.Errorf("%+v", r)
+		}
+	})
+}
+
+// Held and resumed within a minute, while requests wait for a token. What has not left this
+// process when the evacuation is held is not sent any more.
+func TestARequestThatWaitsForItsTokenIsNotSentAfterTheEnd(t *testing.T) {
+	simulate(t, 20, func(w *world) {
+		for _, host := range []string{"compute-2", "compute-3"} {
+			w.must(w.cloud.ChangeHost(host, novasim.HostChange{RebuildTime: "60s"}))
+		}
+		p := w.start("ctl1")
+		p.mu.Lock()
+		p.login = 55 * time.Second
+		p.mu.Unlock()
+		w.fence()
+		time.Sleep(4 * time.Second)
+		w.must(w.operator().Hold(w.Context(), "compute-1", "let me look"))
+		time.Sleep(10 * time.Second)
+		if n := w.accepted(); n != 0 {
+			w.Errorf("%d were sent without a token", n)
+		}
+		time.Sleep(time.Minute)
+		if n := w.accepted(); n != 0 {
+			w.Errorf("%d were sent while it was held", n)
+		}
+		p.mu.Lock()
+		p.login = 0
+		p.mu.Unlock()
+		w.must(w.operator().Resume(w.Context(), "compute-1"))
+		w.evacuated(20)
 	})
 }

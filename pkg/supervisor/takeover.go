@@ -65,7 +65,7 @@ func (t *takeover) consider(ctx context.Context, r cib.Stored, view cluster.View
 		t.note(ctx, r, verdict)
 		return
 	}
-	c, err := t.s.claim(ctx, r, r.Claimed(t.s.Owner, verdict.Doubt, t.s.Now()))
+	c, err := t.s.claim(ctx, r, r.Claimed(t.s.Owner, evacuate.InDoubt(t.s.Policy, 0), verdict.Doubt, t.s.Now()))
 	switch {
 	case err != nil:
 		t.s.Log.WithField("host", r.Host).Warn(err)

@@ -257,6 +257,18 @@ func (p *process) direct() novasim.Direct { return novasim.Direct{Cloud: p.w.clo
 
 func (p *process) Skew() time.Duration { return 0 }
 
+// Ready now and then has to log in first.
+func (p *process) Ready(ctx context.Context) error {
+	id := p.w.nth(p.id + " token")
+	if p.w.chance(id) > 0.1 {
+		return nil
+	}
+	if err := p.ask(ctx, "login", id, func() error { return nil }); err != nil {
+		return &nova.Error{Op: "log in", Kind: nova.ErrNotSent, Message: err.Error()}
+	}
+	return nil
+}
+
 func (p *process) Services(ctx context.Context) (services []nova.Service, err error) {
 	err = p.ask(ctx, "services", "", func() (err error) { services, err = p.direct().Services(ctx); return err })
 	if p.w.guards.noReadBack {
@@ -310,6 +322,11 @@ func (p *process) Rebuilding(ctx context.Context, host string) (ids []string, er
 
 func (p *process) Evacuations(ctx context.Context, host string, since time.Time) (records []nova.Migration, err error) {
 	err = p.ask(ctx, "migrations", host, func() (err error) { records, err = p.direct().Evacuations(ctx, host, since); return err })
+	return records, err
+}
+
+func (p *process) EvacuationsOf(ctx context.Context, id string) (records []nova.Migration, err error) {
+	err = p.ask(ctx, "migrations", id, func() (err error) { records, err = p.direct().EvacuationsOf(ctx, id); return err })
 	return records, err
 }
 
@@ -735,7 +752,8 @@ func (w *world) start(n *node) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop = cancel
 	w.mu.Unlock()
-	policy := evacuate.Policy{MaxInFlight: 4, APITime: apiTime, RetryMin: 5 * time.Second, RetryMax: time.Minute}
+	// Settings change from start to start.
+	policy := evacuate.Policy{MaxInFlight: 2 + int(w.chance("slots "+p.id)*5), APITime: apiTime, RetryMin: 5 * time.Second, RetryMax: time.Minute}
 	if w.guards.noLook {
 		policy.APITime = 0
 	}
@@ -901,9 +919,9 @@ func (w *world) strike(about string) {
 		w.pause("restart "+about, 100*time.Millisecond, 20*time.Second)
 		w.start(n)
 	case 6, 7, 8: // the API
-		kinds := []string{"*", "services", "service", "servers", "migrations", "evacuate", "evacuate", "evacuate"}
+		kinds := []string{"*", "services", "service", "servers", "migrations", "evacuate", "evacuate", "evacuate", "login", "placement", "course", "actions", "reset"}
 		modes := []string{"refuse", "503", "500 after", "lost before", "lost after", "late", "late", "slow"}
-		w.disturb(about, kinds[int(w.chance("fkind "+about)*8)], modes[int(w.chance("fmode "+about)*8)])
+		w.disturb(about, kinds[int(w.chance("fkind "+about)*float64(len(kinds)))], modes[int(w.chance("fmode "+about)*8)])
 	case 9: // the CIB
 		w.disturb(about, "cib", []string{"fail", "unacknowledged"}[int(w.chance("fmode "+about)*2)])
 	case 10: // the CIB goes back in time

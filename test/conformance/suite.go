@@ -780,9 +780,9 @@ func (s *suite) databaseAway() {
 // traced gives the events of the last evacuation of an instance from the source.
 func (s *suite) traced(id string) nova.Course {
 	s.Helper()
-	records, err := s.client.Evacuations(s.Context(), source, time.Time{})
+	records, err := s.client.EvacuationsOf(s.Context(), id)
 	s.must(err)
-	records = slices.DeleteFunc(records, func(m nova.Migration) bool { return m.Instance != id })
+	records = slices.DeleteFunc(records, func(m nova.Migration) bool { return m.Source != source })
 	course, err := s.client.Course(s.Context(), id, records[0].Created)
 	s.must(err)
 	return course
