@@ -92,11 +92,11 @@ func TestAQuestionThatIsNotAnsweredConcernsItsInstanceAlone(t *testing.T) {
 				c.lame(p, w.ids()[0])
 				w.evac.Nova = p
 				time.AfterFunc(70*time.Second, func() { w.must(w.cloud.ChangeControllers(novasim.ControllerChange{Scheduler: "thaw"})) })
-				ctx, cancel := context.WithTimeout(w.Context(), time.Hour)
+				ctx, cancel := context.WithTimeout(w.Context(), 15*time.Minute)
 				defer cancel()
 				err := w.evac.Run(ctx)
 				if r := w.cloud.Report(); r.Running < c.running || len(r.Breaches) > 0 {
-					w.Errorf("after an hour %d of 30 run (%v): %q", r.Running, err, w.reported().Wait)
+					w.Errorf("after 15 minutes %d of 30 run (%v): %q", r.Running, err, w.reported().Wait)
 				}
 			})
 		})
