@@ -94,6 +94,7 @@ type Evacuation struct {
 	Log    *logrus.Entry
 
 	words      func(Plan, Situation) string // Words, unless a test wants none made
+	began      time.Time                    // Run
 	novaHost   string
 	doubtUntil time.Time
 	onRecord   int            // how many failed instances the record shows
@@ -189,7 +190,8 @@ func (e *Evacuation) Run(ctx context.Context) error {
 	if e.Ledger == nil {
 		e.Ledger = NewLedger(e.Policy)
 	}
-	e.Ledger.begin(e.Now())
+	e.began = e.Now()
+	e.Ledger.begin(e.began)
 	e.sending, e.abandon = context.WithCancel(context.WithoutCancel(ctx))
 	defer e.abandon()
 	e.heartbeats, e.arrived, e.noAnswer = heartbeat.Watch{}, map[string]bool{}, map[question]noAnswer{}

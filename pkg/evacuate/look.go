@@ -68,11 +68,11 @@ func (e *Evacuation) clock() history.Clock { return history.Clock{Ahead: e.Nova.
 func (e *Evacuation) noteHeartbeats(services []nova.Service) {
 	e.heartbeat = heartbeat.Silent
 	if service, found := find(services, e.novaHost); found {
-		e.heartbeat = e.heartbeats.Look(service, e.Witness.Since, e.Now())
+		e.heartbeat = e.heartbeats.Look(service, e.fenced(), e.Now())
 		// Long after the fencing only a heartbeat moves a service of which Nova knows no more
 		// than the hook told it, or a request of somebody else.
 		told, ours := record.ParseReason(service.DisabledReason)
-		late := e.clock().Fenced(e.Witness.Since).OverBy(e.Policy.APITime, history.Stamp(service.Updated))
+		late := e.clock().Fenced(e.fenced()).OverBy(e.Policy.APITime, history.Stamp(service.Updated))
 		if !e.told && service.ForcedDown && ours && told.Claim == "" && late {
 			e.suspect = e.Now().Add(heartbeat.Life)
 		}
@@ -135,9 +135,18 @@ func (e *Evacuation) compareWitness(ctx context.Context, services []nova.Service
 	return nil
 }
 
+// fenced is when the host was off for sure, by this machine's clock: when the record says, but
+// never later than the evacuation began.
+func (e *Evacuation) fenced() time.Time {
+	if e.Witness.Since.After(e.began) {
+		return e.began
+	}
+	return e.Witness.Since
+}
+
 // look takes a look at Nova. Records before instances: see history.Look.
 func (e *Evacuation) look(ctx context.Context) (history.Look, error) {
-	s := history.Look{Since: e.Witness.Since, Began: e.Now()}
+	s := history.Look{Since: e.fenced(), Began: e.Now()}
 	var err error
 	if s.Services, err = e.Nova.Services(ctx); err != nil {
 		return s, err

@@ -149,6 +149,8 @@ func TestFencing(t *testing.T) {
 		{"an hour later is a new one: the host may have been on", evacuating, time.Hour, 2, true},
 		{"of a host right after its evacuation is the same fencing, and looked at again", evacuated, 30 * time.Second, 1, true},
 		{"of a host evacuated long ago is a new one", evacuated, time.Hour, 2, true},
+		{"by a clock that is behind is a new one", evacuating, -2 * time.Minute, 2, true},
+		{"by a clock that is a moment behind is the same fencing", evacuating, -3 * time.Second, 1, false},
 		{"of a host that was seen back is a new one, claimed or not", back(fenced), 10 * time.Second, 2, true},
 		{"of a host that came back in the middle is a new one", back(evacuating), 10 * time.Second, 2, true},
 		{"of a host that is returning is a new one", back(evacuated), 10 * time.Second, 2, true},
@@ -158,7 +160,11 @@ func TestFencing(t *testing.T) {
 			if got.Gen != c.gen || changed != c.again {
 				t.Fatalf("gen %d, changed %v", got.Gen, changed)
 			}
-			if changed && (got.Phase != Fenced || got.Since != t0.Add(c.after) || got.Owner != c.from.Owner || got.Back != NotBack) {
+			since := t0.Add(c.after)
+			if c.after < 0 {
+				since = t0.Add(time.Second) // a later generation begins later
+			}
+			if changed && (got.Phase != Fenced || got.Since != since || got.Owner != c.from.Owner || got.Back != NotBack) {
 				t.Errorf("%+v", got)
 			}
 		})

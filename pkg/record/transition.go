@@ -13,6 +13,18 @@ import (
 // fenced again in less.
 const SameFencing = time.Minute
 
+// clocksAgree is how far apart the clocks of two controllers may be that agree.
+const clocksAgree = 5 * time.Second
+
+// Ahead is how far the clock that recorded the fencing is ahead of the one that now is by, 0
+// where nothing shows that it is.
+func (r Record) Ahead(now time.Time) time.Duration {
+	if ahead := r.Since.Sub(now); ahead > clocksAgree {
+		return ahead
+	}
+	return 0
+}
+
 // NewlyFenced is the record of a host that was fenced and had none before.
 func NewlyFenced(host, node string, now time.Time) Record {
 	return Record{Host: host, Node: node, Phase: Fenced, Gen: 1, Since: now, Updated: now}
@@ -24,7 +36,9 @@ func NewlyFenced(host, node string, now time.Time) Record {
 // the host may have been on in between, unseen, and have lost again the instances that it
 // took up then.
 func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
-	same := r.Back == NotBack && now.Sub(r.Since) < SameFencing
+	// A fencing that lies in the future was recorded by another clock, and says nothing.
+	ago := now.Sub(r.Since)
+	same := r.Back == NotBack && ago >= -clocksAgree && ago < SameFencing
 	switch {
 	case same && r.Unfinished():
 		return r, false

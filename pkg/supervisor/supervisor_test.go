@@ -616,3 +616,22 @@ func TestARequestThatWaitsForItsTokenIsNotSentAfterTheEnd(t *testing.T) {
 		w.evacuated(20)
 	})
 }
+
+// The hook ran on a controller whose clock is half an hour fast.
+func TestAFencingThatLiesInTheFutureIsCarriedAtOnceAndNamed(t *testing.T) {
+	simulate(t, 5, func(w *world) {
+		w.guard = supervisor.Guard{Share: 50}
+		w.start("ctl1")
+		w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Power: "off"}))
+		_, _, err := cib.NoteFenced(w.Context(), w.records, "compute-1", "", time.Now().Add(30*time.Minute))
+		w.must(err)
+		began := time.Now()
+		r := w.evacuated(5)
+		if took := time.Since(began); took > time.Minute || r.Done != 5 {
+			w.Errorf("evacuated after %v: %s", took, r.Encode())
+		}
+		if !slices.ContainsFunc(w.log.AllEntries(), func(e *logrus.Entry) bool { return strings.Contains(e.Message, "ahead of this one: set the clocks right") }) {
+			w.Error("nobody was told that the clocks are apart")
+		}
+	})
+}

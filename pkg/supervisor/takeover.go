@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
@@ -74,6 +75,10 @@ func (t *takeover) consider(ctx context.Context, r cib.Stored, view cluster.View
 		return // the next round shows who was quicker
 	}
 	t.s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, verdict.Explain(r.Owner), cmp.Or(r.Owner, "none"))
+	if ahead := r.Ahead(t.s.Now()); ahead > 0 {
+		t.s.Log.WithField("host", r.Host).Warnf("it was fenced at %s, by a controller's clock that is %v ahead of this one: set the clocks right",
+			r.Since.UTC().Format(time.RFC3339), ahead.Round(time.Second))
+	}
 	e := newEvacuation(c)
 	// An owner may have died before the guard had judged, and before it had looked at Nova.
 	e.fresh = (r.Phase == record.Fenced || r.Total == 0) && r.Hold != record.Resumed
