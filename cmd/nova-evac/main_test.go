@@ -17,6 +17,7 @@ import (
 
 	agents "github.com/nova-evac/nova-evac/ocf"
 	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/novasim/api"
 )
 
 // TestMain lets this binary be nova-evac under each of its names.
@@ -58,7 +59,7 @@ func startCloud(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	cloud := novasim.New(cfg)
-	server := httptest.NewServer(cloud.Handler())
+	server := httptest.NewServer(api.New(cloud, api.Config{}))
 	ts.Defer(server.Close)
 	// Files that are given to a command have a placeholder for the cloud's address.
 	ts.Setenv("AUTH", server.URL+"/v3")

@@ -1,5 +1,5 @@
 // Command novasim is a simulated OpenStack cloud for the demo, for development and
-// for the tests on a real cluster: see package novasim.
+// for the tests on a real cluster: see packages novasim and novasim/api.
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/novasim/api"
 )
 
 func main() {
@@ -59,39 +60,41 @@ func app() *cli.App {
 	}
 }
 
-// config turns the flags into a configuration.
-func config(c *cli.Context) (novasim.Config, error) {
+// config turns the flags into the configurations of the cloud and of its HTTP surface.
+func config(c *cli.Context) (novasim.Config, api.Config, error) {
 	if c.NArg() > 0 {
-		return novasim.Config{}, fmt.Errorf("%s: there are no arguments, only options", c.Args().First())
+		return novasim.Config{}, api.Config{}, fmt.Errorf("%s: there are no arguments, only options", c.Args().First())
 	}
 	hosts := strings.Split(c.String("hosts"), ",")
 	if slices.Contains(hosts, "") {
-		return novasim.Config{}, fmt.Errorf("--hosts %q: a name is empty", c.String("hosts"))
+		return novasim.Config{}, api.Config{}, fmt.Errorf("--hosts %q: a name is empty", c.String("hosts"))
 	}
 	var batches []novasim.Batch
 	for _, text := range c.StringSlice("instances") {
 		host, number, _ := strings.Cut(text, "=")
 		n, err := strconv.Atoi(number)
 		if err != nil || n < 0 {
-			return novasim.Config{}, fmt.Errorf("--instances %s: give HOST=NUMBER", text)
+			return novasim.Config{}, api.Config{}, fmt.Errorf("--instances %s: give HOST=NUMBER", text)
 		}
 		if !slices.Contains(hosts, host) {
-			return novasim.Config{}, fmt.Errorf("--instances %s: no host %s in --hosts", text, host)
+			return novasim.Config{}, api.Config{}, fmt.Errorf("--instances %s: no host %s in --hosts", text, host)
 		}
 		if n > 0 {
 			batches = append(batches, novasim.Batch{Host: host, Count: n})
 		}
 	}
 	if major, minor, _ := strings.Cut(c.String("max-microversion"), "."); major != "2" || !isNumber(minor) {
-		return novasim.Config{}, fmt.Errorf("--max-microversion %s: give one like 2.93", c.String("max-microversion"))
+		return novasim.Config{}, api.Config{}, fmt.Errorf("--max-microversion %s: give one like 2.93", c.String("max-microversion"))
 	}
 	return novasim.Config{
-		Hosts: hosts, Instances: batches, RebuildTime: c.Duration("rebuild-time"), RebuildLimit: c.Int("rebuild-limit"),
-		ScheduleTime: c.Duration("schedule-time"), ClaimDelay: c.Duration("claim-delay"), ServiceDownTime: c.Duration("service-down-time"),
-		ResumeGuests: c.Bool("resume-guests"), TokenLifetime: c.Duration("token-lifetime"), Latency: c.Duration("latency"), MaxMicroversion: c.String("max-microversion"),
-		User: c.String("user"), Password: c.String("password"), Project: c.String("project"), PublicURL: c.String("public-url"),
-		Seed: c.Uint64("seed"),
-	}, nil
+			Hosts: hosts, Instances: batches, RebuildTime: c.Duration("rebuild-time"), RebuildLimit: c.Int("rebuild-limit"),
+			ScheduleTime: c.Duration("schedule-time"), ClaimDelay: c.Duration("claim-delay"), ServiceDownTime: c.Duration("service-down-time"),
+			ResumeGuests: c.Bool("resume-guests"), Seed: c.Uint64("seed"),
+		}, api.Config{
+			TokenLifetime: c.Duration("token-lifetime"), Latency: c.Duration("latency"), MaxMicroversion: c.String("max-microversion"),
+			User: c.String("user"), Password: c.String("password"), Project: c.String("project"), PublicURL: c.String("public-url"),
+			Seed: c.Uint64("seed"),
+		}, nil
 }
 
 func isNumber(text string) bool {
@@ -100,7 +103,7 @@ func isNumber(text string) bool {
 }
 
 func serve(c *cli.Context) error {
-	cfg, err := config(c)
+	cloud, surface, err := config(c)
 	if err != nil {
 		return err
 	}
@@ -108,7 +111,7 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	handler := novasim.New(cfg).Handler()
+	var handler http.Handler = api.New(novasim.New(cloud), surface)
 	if c.Bool("verbose") {
 		log := logrus.New()
 		log.SetOutput(c.App.ErrWriter)

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/novasim/control"
 )
 
 func TestItServesUntilItIsTold(t *testing.T) {
@@ -35,7 +35,7 @@ func TestItServesUntilItIsTold(t *testing.T) {
 		t.Fatalf("no URL: %v; %v", err, <-ended)
 	}
 	url = strings.TrimSpace(url)
-	report, err := novasim.Control{URL: url}.Check(ctx)
+	report, err := control.Client{URL: url}.Check(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestItServesUntilItIsTold(t *testing.T) {
 	}
 
 	// A request that hangs must not hold up the end.
-	if _, err := (novasim.Control{URL: url}).AddFault(ctx, novasim.Fault{Hang: true}); err != nil {
+	if _, err := (control.Client{URL: url}).AddFault(ctx, control.Fault{Hang: true}); err != nil {
 		t.Fatal(err)
 	}
 	cut := make(chan error, 1)
@@ -59,7 +59,7 @@ func TestItServesUntilItIsTold(t *testing.T) {
 		cut <- err
 	}()
 	for {
-		requests, err := novasim.Control{URL: url}.Requests(ctx)
+		requests, err := control.Client{URL: url}.Requests(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}

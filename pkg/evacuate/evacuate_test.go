@@ -19,6 +19,8 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/novasim/api"
+	"github.com/nova-evac/nova-evac/pkg/novasim/control"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -30,6 +32,7 @@ const dead = "src"
 type world struct {
 	*testing.T
 	cloud *novasim.Cloud
+	api   *api.Server
 	nova  *nova.Client
 	log   *logtest.Hook
 	// last is what was reported last, most the most in flight at once.
@@ -52,10 +55,11 @@ func simulateScheduling(t *testing.T, n int, scheduling time.Duration, test func
 		w := &world{T: t}
 		w.cloud = novasim.New(novasim.Config{
 			Hosts: []string{dead, "d1", "d2", "d3"}, Instances: []novasim.Batch{{Count: n, Host: dead}},
-			RebuildTime: 5 * time.Second, ScheduleTime: scheduling, Latency: 50 * time.Millisecond, Now: time.Now,
+			RebuildTime: 5 * time.Second, ScheduleTime: scheduling, Now: time.Now,
 		})
-		network := novasim.NewPipe()
-		server := &http.Server{Handler: w.cloud.Handler()}
+		w.api = api.New(w.cloud, api.Config{Latency: 50 * time.Millisecond})
+		network := api.NewPipe()
+		server := &http.Server{Handler: w.api}
 		served := make(chan struct{})
 		go func() { defer close(served); _ = server.Serve(network) }()
 		defer func() { server.Close(); <-served }()
@@ -107,9 +111,9 @@ func (w *world) must(err error) {
 	}
 }
 
-func (w *world) fault(f novasim.Fault) {
+func (w *world) fault(f control.Fault) {
 	w.Helper()
-	_, err := w.cloud.AddFault(f)
+	_, err := w.api.AddFault(f)
 	w.must(err)
 }
 
@@ -174,7 +178,7 @@ func TestAllInstancesLeaveOnceAndTheSlotsStayFull(t *testing.T) {
 
 func TestAnAnswerThatIsLostIsNotSentTwice(t *testing.T) {
 	simulate(t, 12, func(w *world) {
-		w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Cut: "after", Count: 5})
+		w.fault(control.Fault{Match: control.Match{Kind: "evacuate"}, Cut: "after", Count: 5})
 		w.run(nil)
 		w.unharmed(12, 1)
 	})
@@ -182,7 +186,7 @@ func TestAnAnswerThatIsLostIsNotSentTwice(t *testing.T) {
 
 func TestARequestThatIsLostIsSentAgainAfterTheAPIsTime(t *testing.T) {
 	simulate(t, 4, func(w *world) {
-		w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Cut: "before", Count: 2})
+		w.fault(control.Fault{Match: control.Match{Kind: "evacuate"}, Cut: "before", Count: 2})
 		if took := w.run(nil); took < evacuate.DefaultPolicy.APITime {
 			w.Errorf("done after %v, before anybody could know", took)
 		}
@@ -192,27 +196,27 @@ func TestARequestThatIsLostIsSentAgainAfterTheAPIsTime(t *testing.T) {
 
 func TestAnAnswerAfterAMinuteIsWaitedFor(t *testing.T) {
 	simulate(t, 3, func(w *world) {
-		w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Latency: "90s", Count: 1}) // longer than our own limit
+		w.fault(control.Fault{Match: control.Match{Kind: "evacuate"}, Latency: "90s", Count: 1}) // longer than our own limit
 		w.run(nil)
 		w.unharmed(3, 1)
 	})
 }
 
 func TestWhateverTheAPIAnswersItEnds(t *testing.T) {
-	for _, f := range []novasim.Fault{
-		{Match: novasim.Match{Kind: "evacuate"}, Status: 503, Count: 7},
-		{Match: novasim.Match{Kind: "evacuate"}, Status: 500, Count: 7},
-		{Match: novasim.Match{Kind: "evacuate"}, Status: 429, Count: 7},
-		{Match: novasim.Match{Kind: "evacuate"}, Status: 504, Count: 3},
-		{Match: novasim.Match{Kind: "evacuate"}, Status: 400, Count: 3},
-		{Match: novasim.Match{Kind: "*"}, Status: 401, Count: 9},
-		{Match: novasim.Match{Kind: "services"}, Status: 502, For: "5m"},
-		{Match: novasim.Match{Kind: "services"}, Hang: true, For: "1h"},
-		{Match: novasim.Match{Kind: "service"}, Cut: "after", Count: 2},
-		{Match: novasim.Match{Kind: "servers"}, Cut: "before", For: "3m"},
-		{Match: novasim.Match{Kind: "migrations"}, Status: 500, For: "20m"},
-		{Match: novasim.Match{Kind: "*"}, Cut: "after", Probability: 0.2, For: "10m"},
-		{Match: novasim.Match{Kind: "*"}, Status: 503, Probability: 0.4, For: "10m"},
+	for _, f := range []control.Fault{
+		{Match: control.Match{Kind: "evacuate"}, Status: 503, Count: 7},
+		{Match: control.Match{Kind: "evacuate"}, Status: 500, Count: 7},
+		{Match: control.Match{Kind: "evacuate"}, Status: 429, Count: 7},
+		{Match: control.Match{Kind: "evacuate"}, Status: 504, Count: 3},
+		{Match: control.Match{Kind: "evacuate"}, Status: 400, Count: 3},
+		{Match: control.Match{Kind: "*"}, Status: 401, Count: 9},
+		{Match: control.Match{Kind: "services"}, Status: 502, For: "5m"},
+		{Match: control.Match{Kind: "services"}, Hang: true, For: "1h"},
+		{Match: control.Match{Kind: "service"}, Cut: "after", Count: 2},
+		{Match: control.Match{Kind: "servers"}, Cut: "before", For: "3m"},
+		{Match: control.Match{Kind: "migrations"}, Status: 500, For: "20m"},
+		{Match: control.Match{Kind: "*"}, Cut: "after", Probability: 0.2, For: "10m"},
+		{Match: control.Match{Kind: "*"}, Status: 503, Probability: 0.4, For: "10m"},
 	} {
 		t.Run(fmt.Sprintf("%s %d %s hang=%v", f.Match.Kind, f.Status, f.Cut, f.Hang), func(t *testing.T) {
 			simulate(t, 10, func(w *world) {
@@ -228,8 +232,8 @@ func TestKeystoneIsAwayAndNoTokenIsValid(t *testing.T) {
 	simulate(t, 20, func(w *world) {
 		w.run(func() {
 			time.Sleep(8 * time.Second)
-			w.fault(novasim.Fault{Match: novasim.Match{Kind: "keystone"}, Status: 503, For: "10m"})
-			w.cloud.RevokeTokens()
+			w.fault(control.Fault{Match: control.Match{Kind: "keystone"}, Status: 503, For: "10m"})
+			w.api.RevokeTokens()
 		})
 		w.unharmed(20, 1)
 		if n := w.said("trying again"); n == 0 || n > 3 {
@@ -341,7 +345,7 @@ func TestAStoppedInstanceStaysStoppedAlsoAfterARebuildThatFailed(t *testing.T) {
 		w.must(err)
 		broken := "no space left on device"
 		w.change("d1", novasim.HostChange{Fail: &broken})
-		w.fault(novasim.Fault{Match: novasim.Match{Kind: "action"}, Status: 503, Count: 2})
+		w.fault(control.Fault{Match: control.Match{Kind: "action"}, Status: 503, Count: 2})
 		w.run(nil)
 		for _, i := range w.cloud.State().Instances {
 			want := "active"
@@ -400,7 +404,7 @@ func TestNothingIsSentWhileTheClusterDoesNotAllowIt(t *testing.T) {
 		w.may = errors.New("this node must not act: its partition has no quorum")
 		w.run(func() {
 			time.Sleep(10 * time.Minute)
-			if r := w.cloud.Requests(); len(r.Evacuations) > 0 || r.Counts["service"] > 0 {
+			if r := w.api.Requests(); len(r.Evacuations) > 0 || r.Counts["service"] > 0 {
 				w.Errorf("sent %v", r.Counts)
 			}
 			if last := w.reported(); !strings.Contains(last.Wait, "no quorum") {
@@ -417,12 +421,12 @@ func TestNothingIsSentWhileTheClusterDoesNotAllowIt(t *testing.T) {
 func TestAStopWaitsForTheAnswersThatComeAndNamesThoseThatDoNot(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		fault novasim.Fault
+		fault control.Fault
 		want  error
 	}{
-		{"all answered", novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Latency: "2s"}, nil},
-		{"one hangs", novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Hang: true, Count: 1}, evacuate.ErrUnanswered},
-		{"one was lost", novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Cut: "after", Count: 1}, evacuate.ErrUnanswered},
+		{"all answered", control.Fault{Match: control.Match{Kind: "evacuate"}, Latency: "2s"}, nil},
+		{"one hangs", control.Fault{Match: control.Match{Kind: "evacuate"}, Hang: true, Count: 1}, evacuate.ErrUnanswered},
+		{"one was lost", control.Fault{Match: control.Match{Kind: "evacuate"}, Cut: "after", Count: 1}, evacuate.ErrUnanswered},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			simulate(t, 20, func(w *world) {
@@ -470,7 +474,7 @@ func TestTheNextEvacuationKnowsWhatTheOneBeforeHasSent(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			simulate(t, 6, func(w *world) {
 				w.evac.Ledger, w.evac.Nova = evacuate.NewLedger(w.evac.Policy), proxied{w.nova}
-				w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Latency: "14s", Count: 1})
+				w.fault(control.Fault{Match: control.Match{Kind: "evacuate"}, Latency: "14s", Count: 1})
 				ctx, cancel := context.WithCancel(w.Context())
 				time.AfterFunc(2*time.Second, cancel)
 				if err := w.evac.Run(ctx); !errors.Is(err, evacuate.ErrUnanswered) || !w.evac.Ledger.Open(time.Now()) {
@@ -523,14 +527,14 @@ func TestABigHost(t *testing.T) {
 		w.evac.Policy.MaxInFlight = slots
 		took := w.run(nil)
 		requests := 0
-		for _, count := range w.cloud.Requests().Counts {
+		for _, count := range w.api.Requests().Counts {
 			requests += count
 		}
 		if r := w.cloud.Report(); r.Evacuated != n || r.MostAccepted != 1 || len(r.Breaches) > 0 {
 			t.Errorf("%+v", r)
 		}
 		ideal := n * rebuild / slots
-		t.Logf("%v, %.2f of the ideal; %.2f requests an instance: %v", took, float64(took)/float64(ideal), float64(requests)/n, w.cloud.Requests().Counts)
+		t.Logf("%v, %.2f of the ideal; %.2f requests an instance: %v", took, float64(took)/float64(ideal), float64(requests)/n, w.api.Requests().Counts)
 		if requests > 2*n {
 			t.Errorf("%d requests for %d instances", requests, n)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/novasim/control"
 )
 
 // overheard is Nova, with a note of every evacuation that is sent, and, where it is mute, without
@@ -92,13 +93,13 @@ func TestWordsAreNotState(t *testing.T) {
 			w.must(w.cloud.AddHost("new"))
 		}},
 		{"requests are refused", func(w *world) {
-			w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Status: 400, Count: 5})
+			w.fault(control.Fault{Match: control.Match{Kind: "evacuate"}, Status: 400, Count: 5})
 		}, nil},
 		{"requests are turned away", func(w *world) {
-			w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Status: 429, Count: 5})
+			w.fault(control.Fault{Match: control.Match{Kind: "evacuate"}, Status: 429, Count: 5})
 		}, nil},
 		{"answers are lost", func(w *world) {
-			w.fault(novasim.Fault{Match: novasim.Match{Kind: "evacuate"}, Cut: "after", Count: 5})
+			w.fault(control.Fault{Match: control.Match{Kind: "evacuate"}, Cut: "after", Count: 5})
 		}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,7 +1,10 @@
-// Package novasim is a simulated OpenStack cloud: as much of Keystone, Nova and placement
-// as an evacuation touches. It behaves as Nova 26.2 was seen to behave, and makes faults on
-// demand. Unlike a real cloud it knows the truth: it can say whether an instance was lost,
-// sent twice or ran on two hosts.
+// Package novasim is a simulated OpenStack cloud: as much of Nova and placement as an
+// evacuation touches. It behaves as Nova 26.2 was seen to behave, and its hosts and
+// controllers fail on demand. Unlike a real cloud it knows the truth: it can say whether an
+// instance was lost, sent twice or ran on two hosts.
+//
+// Package api serves a cloud over HTTP, and makes faults of requests; package control speaks
+// to its control API.
 //
 // Cloud is the state machine. Calls and a clock drive it; it starts no goroutine. Before
 // each call, all events that have become due happen, in the order in which they became due.
@@ -14,7 +17,6 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -52,24 +54,7 @@ type Config struct {
 	// ResumeGuests makes every nova-compute, at its start, start the guests that ran when
 	// its host lost its power (resume_guests_state_on_host_boot).
 	ResumeGuests bool
-	// TokenLifetime is how long a token is valid, by default an hour.
-	TokenLifetime time.Duration
-	// MaxMicroversion is the highest that Nova speaks, by default Zed's 2.93.
-	MaxMicroversion string
-	// PageLimit is Nova's max_limit, by default 1000.
-	PageLimit int
-	// Latency is added to every request but those of the control API.
-	Latency time.Duration
-	// User is an administrator, by default admin, with Password, by default secret;
-	// Project, by default admin, is theirs. The user demo, with the same password, is
-	// none, and is refused. ApplicationCredential, by default novasim, is the id of
-	// one of User's, with the same secret.
-	User, Password, Project string
-	ApplicationCredential   string
-	// PublicURL is the address in the catalogue and in the links of pages. By default it is
-	// the host that the request named.
-	PublicURL string
-	// Seed decides everything random: ids, jitter, the faults' probability.
+	// Seed decides everything random: ids and jitter.
 	Seed uint64
 	// Now is the clock; nil is the wall clock.
 	Now func() time.Time
@@ -94,11 +79,6 @@ func (c Config) withDefaults() Config {
 	c.RPCTimeout = cmp.Or(c.RPCTimeout, time.Minute)
 	c.ReportInterval = cmp.Or(c.ReportInterval, 10*time.Second)
 	c.ServiceDownTime = cmp.Or(c.ServiceDownTime, time.Minute)
-	c.TokenLifetime = cmp.Or(c.TokenLifetime, time.Hour)
-	c.MaxMicroversion = cmp.Or(c.MaxMicroversion, "2.93")
-	c.PageLimit = cmp.Or(c.PageLimit, 1000)
-	c.User, c.Password, c.Project = cmp.Or(c.User, "admin"), cmp.Or(c.Password, "secret"), cmp.Or(c.Project, "admin")
-	c.ApplicationCredential = cmp.Or(c.ApplicationCredential, "novasim")
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -119,19 +99,12 @@ type state struct {
 	now        time.Time  // the present; within an event, when it was due
 	ids        *rand.Rand // of hosts and instances: they do not depend on what was asked
 	rand       *rand.Rand // of what happens
-	noise      *rand.Rand // of requests
 	due        events
 	order      int
 	hosts      []*host // by name
 	instances  []*instance
 	byID       map[string]*instance
 	migrations []*migration // by id
-	tokens     map[string]token
-	faults     []*fault
-	faultID    int
-	latency    time.Duration
-	counts     map[string]int
-	sent       []Sent
 	breaches   []Breach
 	conductor  gate
 	scheduler  gate
@@ -152,7 +125,7 @@ func New(cfg Config) *Cloud {
 }
 
 // Reset puts the cloud back into the state that New made. Nothing that happened since is
-// left, tokens included.
+// left.
 func (c *Cloud) Reset() {
 	defer c.lock()()
 	c.fresh()
@@ -160,8 +133,7 @@ func (c *Cloud) Reset() {
 
 func (c *Cloud) fresh() {
 	c.state = state{now: c.cfg.Now(), byID: map[string]*instance{},
-		ids: rand.New(rand.NewPCG(c.cfg.Seed, 0)), rand: rand.New(rand.NewPCG(c.cfg.Seed, 1)), noise: rand.New(rand.NewPCG(c.cfg.Seed, 2)),
-		tokens: map[string]token{}, counts: map[string]int{}, latency: c.cfg.Latency}
+		ids: rand.New(rand.NewPCG(c.cfg.Seed, 0)), rand: rand.New(rand.NewPCG(c.cfg.Seed, 1))}
 	for _, name := range c.cfg.Hosts {
 		c.addHost(name)
 	}
@@ -173,13 +145,11 @@ func (c *Cloud) fresh() {
 	}
 }
 
-// uuid is random, but the same for the same seed.
-func uuid(r *rand.Rand) string {
+// UUID draws a random UUID. The same source gives the same ones.
+func UUID(r *rand.Rand) string {
 	a, b := r.Uint64(), r.Uint64()
 	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>52, b&0xffffffffffff)
 }
-
-var uuidLike = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
 // lock locks the cloud and takes it to the present. The function that it returns unlocks it
 // and wakes those that wait for a change.
@@ -226,6 +196,12 @@ func (c *Cloud) Next() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return c.due[0].at, true
+}
+
+// Now gives the present of the cloud.
+func (c *Cloud) Now() time.Time {
+	defer c.look()()
+	return c.now
 }
 
 // after schedules an event.
@@ -289,6 +265,12 @@ func (c *Cloud) ChangeControllers(change ControllerChange) error {
 	return nil
 }
 
+// DatabaseIsAway reports whether the cell's database is frozen. Nova then answers 500.
+func (c *Cloud) DatabaseIsAway() bool {
+	defer c.look()()
+	return c.away
+}
+
 // event is something that happens at a time. events is a heap of events, ordered by time
 // and then by their creation.
 type event struct {
@@ -311,16 +293,6 @@ func (e *events) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
 	return last
-}
-
-// refusal is an answer of Nova's other than success.
-type refusal struct {
-	code    int
-	message string
-}
-
-func refuse(code int, format string, args ...any) *refusal {
-	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
 func byName(a, b *host) int { return strings.Compare(a.name, b.name) }

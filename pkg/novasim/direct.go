@@ -3,7 +3,7 @@ package novasim
 import (
 	"context"
 	"encoding/json"
-	"net/http"
+	"errors"
 	"slices"
 	"time"
 
@@ -21,14 +21,16 @@ func (d Direct) Skew() time.Duration { return 0 }
 // Ready is always so: there is no login.
 func (d Direct) Ready(context.Context) error { return nil }
 
+// seconds is a moment as Nova's database has it, which knows no fractions of seconds.
+func seconds(t time.Time) time.Time { return t.Truncate(time.Second) }
+
 // Services lists all nova-computes.
 func (d Direct) Services(context.Context) ([]nova.Service, error) {
-	c := d.Cloud
-	defer c.look()()
-	services := make([]nova.Service, 0, len(c.hosts))
-	for _, h := range c.hosts {
-		services = append(services, nova.Service{ID: h.id, Host: h.name, Up: c.up(h), Enabled: h.enabled, ForcedDown: h.forced,
-			DisabledReason: h.reason, Updated: c.shown(h).Truncate(time.Second)})
+	all := d.Cloud.Services()
+	services := make([]nova.Service, 0, len(all))
+	for _, s := range all {
+		services = append(services, nova.Service{ID: s.ID, Host: s.Host, Up: s.Up, Enabled: s.Status == "enabled", ForcedDown: s.ForcedDown,
+			DisabledReason: s.DisabledReason, Updated: seconds(s.Updated)})
 	}
 	return services, nil
 }
@@ -36,12 +38,12 @@ func (d Direct) Services(context.Context) ([]nova.Service, error) {
 // ForceDown forces a host down and disables it, as nova.Client does.
 func (d Direct) ForceDown(_ context.Context, service nova.Service, reason string) error {
 	down := true
-	change := serviceChange{ForcedDown: &down}
+	change := ServiceChange{ForcedDown: &down}
 	if reason != "" {
 		disabled := "disabled"
 		change.Status, change.DisabledReason = &disabled, &reason
 	}
-	return d.update("force down "+service.Host, service.Host, change)
+	return failure("force down "+service.Host, d.Cloud.SetService(service.Host, change))
 }
 
 // Missing is empty: the simulated controller never fails by itself.
@@ -50,57 +52,37 @@ func (d Direct) Missing(context.Context) ([]string, error) { return nil, nil }
 // ForceUp takes back that a host is down.
 func (d Direct) ForceUp(_ context.Context, service nova.Service) error {
 	up := false
-	return d.update("force up "+service.Host, service.Host, serviceChange{ForcedDown: &up})
+	return failure("force up "+service.Host, d.Cloud.SetService(service.Host, ServiceChange{ForcedDown: &up}))
 }
 
 // Enable gives a host back to the scheduler.
 func (d Direct) Enable(_ context.Context, service nova.Service) error {
 	enabled := "enabled"
-	return d.update("enable "+service.Host, service.Host, serviceChange{Status: &enabled})
+	return failure("enable "+service.Host, d.Cloud.SetService(service.Host, ServiceChange{Status: &enabled}))
 }
 
 // Disown takes nova-evac's name off a service's reason.
 func (d Direct) Disown(_ context.Context, service nova.Service) error {
 	disabled, reason := "disabled", nova.DisownedReason
-	return d.update("disown "+service.Host, service.Host, serviceChange{Status: &disabled, DisabledReason: &reason})
-}
-
-func (d Direct) update(op, host string, change serviceChange) error {
-	c := d.Cloud
-	defer c.lock()()
-	h := c.host(host)
-	if h == nil {
-		return &nova.Error{Op: op, Kind: nova.ErrNotFound, Code: http.StatusNotFound, Message: "Service could not be found."}
-	}
-	return failure(op, c.setService(h, change))
+	return failure("disown "+service.Host, d.Cloud.SetService(service.Host, ServiceChange{Status: &disabled, DisabledReason: &reason}))
 }
 
 // Servers lists the instances that Nova has on a host.
 func (d Direct) Servers(_ context.Context, host string) ([]nova.Server, error) {
-	c := d.Cloud
-	defer c.look()()
 	var servers []nova.Server
-	for _, i := range c.instances {
-		if i.host != host || i.deleted {
-			continue
-		}
-		s := nova.Server{ID: i.id, Name: i.name, Host: i.host, VMState: i.vmState, TaskState: i.taskState, Updated: i.updated.Truncate(time.Second)}
-		if i.status() == "ERROR" {
-			s.Fault = i.fault
-		}
-		servers = append(servers, s)
+	for _, s := range d.Cloud.Servers(host) {
+		servers = append(servers, nova.Server{ID: s.ID, Name: s.Name, Host: s.Host, VMState: s.VMState, TaskState: s.TaskState, Fault: s.Fault,
+			Updated: seconds(s.Updated)})
 	}
 	return servers, nil
 }
 
 // Rebuilding lists the instances of a host whose task is a rebuild.
 func (d Direct) Rebuilding(_ context.Context, host string) ([]string, error) {
-	c := d.Cloud
-	defer c.look()()
 	var ids []string
-	for _, i := range c.instances {
-		if i.host == host && !i.deleted && i.status() == "REBUILD" {
-			ids = append(ids, i.id)
+	for _, s := range d.Cloud.Servers(host) {
+		if s.Status == "REBUILD" {
+			ids = append(ids, s.ID)
 		}
 	}
 	return ids, nil
@@ -108,136 +90,107 @@ func (d Direct) Rebuilding(_ context.Context, host string) ([]string, error) {
 
 // Evacuations lists the evacuation records from or to a host that are not older.
 func (d Direct) Evacuations(_ context.Context, host string, since time.Time) ([]nova.Migration, error) {
-	return d.records(func(m *migration) bool {
-		return (m.source == host || m.dest == host) && !m.created.Truncate(time.Second).Before(since.Truncate(time.Second))
-	}), nil
+	records := slices.DeleteFunc(recordsOf(d.Cloud.Migrations(host)), func(m nova.Migration) bool { return m.Created.Before(seconds(since)) })
+	return records, nil
 }
 
 // EvacuationsOf lists all evacuation records of an instance.
 func (d Direct) EvacuationsOf(_ context.Context, id string) ([]nova.Migration, error) {
-	return d.records(func(m *migration) bool { return m.instance.id == id }), nil
+	return slices.DeleteFunc(recordsOf(d.Cloud.Migrations("")), func(m nova.Migration) bool { return m.Instance != id }), nil
 }
 
-func (d Direct) records(wanted func(*migration) bool) []nova.Migration {
-	c := d.Cloud
-	defer c.look()()
+// recordsOf are evacuation records as nova.Client gives them, newest first.
+func recordsOf(migrations []Migration) []nova.Migration {
 	var records []nova.Migration
-	for n := len(c.migrations) - 1; n >= 0; n-- {
-		m := c.migrations[n]
-		if m.instance.deleted || !wanted(m) {
-			continue
-		}
-		records = append(records, nova.Migration{ID: m.id, Instance: m.instance.id, Source: m.source, Dest: m.dest, Status: m.status, Created: m.created.Truncate(time.Second),
-			Updated: m.updated.Truncate(time.Second)})
+	for _, m := range slices.Backward(migrations) {
+		records = append(records, nova.Migration{ID: m.ID, Instance: m.Instance, Source: m.Source, Dest: m.Dest, Status: m.Status, Created: seconds(m.Created),
+			Updated: seconds(m.Updated)})
 	}
 	return records
 }
 
 // Evacuate requests the evacuation of an instance.
 func (d Direct) Evacuate(_ context.Context, id, dest string) error {
-	c := d.Cloud
-	defer c.lock()()
-	op := "evacuate instance " + id
-	i, refused := c.instance(id)
-	if refused == nil {
-		refused = c.evacuate(i, dest, false, "req-"+id)
-	}
-	return failure(op, refused)
+	return failure("evacuate instance "+id, d.Cloud.Evacuate(id, dest, false, "req-"+id))
 }
 
 // Actions names what was done to an instance, newest first.
 func (d Direct) Actions(_ context.Context, id string) ([]string, error) {
-	c := d.Cloud
-	defer c.look()()
-	i, refused := c.instance(id)
-	if refused != nil {
-		return nil, failure("list actions of instance "+id, refused)
+	actions, err := d.Cloud.Actions(id, false)
+	if err != nil {
+		return nil, failure("list actions of instance "+id, err)
 	}
 	var names []string
-	for n := len(i.actions) - 1; n >= 0; n-- {
-		names = append(names, i.actions[n].name)
+	for _, a := range actions {
+		names = append(names, a.Name)
 	}
 	return names, nil
 }
 
 // Course looks at the events of an instance's evacuation, as nova.Client does.
 func (d Direct) Course(_ context.Context, id string, created time.Time) (nova.Course, error) {
-	c := d.Cloud
-	defer c.look()()
-	i, refused := c.instance(id)
-	if refused != nil {
-		return nova.Course{}, failure("follow the evacuation of instance "+id, refused)
+	actions, err := d.Cloud.Actions(id, false)
+	if err != nil {
+		return nova.Course{}, failure("follow the evacuation of instance "+id, err)
 	}
-	var course nova.Course
-	for _, a := range slices.Backward(i.actions) {
-		if a.name != "evacuate" || a.started.Truncate(time.Second).After(created.Add(time.Second)) {
-			continue
+	for _, a := range actions {
+		if a.Name == "evacuate" && !seconds(a.Started).After(created.Add(time.Second)) {
+			return course(a.Events), nil
 		}
-		for _, e := range a.events {
-			switch {
-			case e.name == "compute_rebuild_instance":
-				course.Taken = e.started.Truncate(time.Second)
-				switch e.result {
-				case "":
-				case "Success":
-					course.Ended = e.finished.Truncate(time.Second)
-				default:
-					course.Failed = true
-				}
-			case e.result == "Success":
-				course.Sent = e.finished.Truncate(time.Second)
+	}
+	return nova.Course{}, nil
+}
+
+// course is what the events of an evacuation say about it.
+func course(events []ActionEvent) (course nova.Course) {
+	for _, e := range events {
+		switch {
+		case e.Name == "compute_rebuild_instance":
+			course.Taken = seconds(e.Started)
+			switch e.Result {
+			case "":
+			case "Success":
+				course.Ended = seconds(e.Finished)
 			default:
-				course.Err = e.details
+				course.Failed = true
 			}
+		case e.Result == "Success":
+			course.Sent = seconds(e.Finished)
+		default:
+			course.Err = e.Details
 		}
-		break
 	}
-	return course, nil
+	return course
 }
 
 // Reset sets an instance's vm_state to error.
 func (d Direct) Reset(_ context.Context, id string) error {
-	c := d.Cloud
-	defer c.lock()()
-	i, refused := c.instance(id)
-	if refused == nil {
-		refused = c.resetState(i, "error")
-	}
-	return failure("reset the state of instance "+id, refused)
+	return failure("reset the state of instance "+id, d.Cloud.ResetState(id, "error", ""))
 }
 
 // Stop shuts an instance down.
 func (d Direct) Stop(_ context.Context, id string) error {
-	c := d.Cloud
-	defer c.lock()()
-	i, refused := c.instance(id)
-	if refused == nil {
-		refused = c.stop(i)
-	}
-	return failure("stop instance "+id, refused)
+	return failure("stop instance "+id, d.Cloud.Stop(id, ""))
 }
 
 // Destinations names the hosts on which placement has set room aside.
 func (d Direct) Destinations(_ context.Context, id string) ([]string, error) {
-	c := d.Cloud
-	defer c.look()()
 	var hosts []string
-	for _, h := range c.hosts {
-		if h.allocated[id] {
-			hosts = append(hosts, h.name)
-		}
+	for _, s := range d.Cloud.Allocations(id) {
+		hosts = append(hosts, s.Host)
 	}
 	return hosts, nil
 }
 
 // failure turns a refusal into the error that nova.Client would give.
-func failure(op string, r *refusal) error {
-	if r == nil {
-		return nil
+func failure(op string, err error) error {
+	var refusal *Refusal
+	if !errors.As(err, &refusal) {
+		return err
 	}
-	body, err := json.Marshal(r.reply().body)
+	body, err := json.Marshal(refusal.Body())
 	if err != nil {
 		return err
 	}
-	return nova.Refusal(op, r.code, body)
+	return nova.Refusal(op, refusal.Code, body)
 }

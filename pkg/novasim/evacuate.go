@@ -9,23 +9,6 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
-// migration is a record of an evacuation.
-type migration struct {
-	id               int
-	uuid             string
-	instance         *instance
-	source, dest     string
-	status           nova.Status
-	created, updated time.Time // updated is zero until the first change
-}
-
-// open reports whether a record says that its evacuation is under way.
-func (m *migration) open() bool {
-	return m.status == nova.StatusAccepted || m.status == nova.StatusPreMigrating
-}
-
-func (c *Cloud) set(m *migration, status nova.Status) { m.status, m.updated = status, c.now }
-
 // attempt is one accepted evacuation on its way through Nova.
 type attempt struct {
 	instance *instance
@@ -34,7 +17,7 @@ type attempt struct {
 	vmState  string // of the instance when it was accepted
 	record   *migration
 	action   *action
-	event    *actionEvent
+	event    *ActionEvent
 
 	stage       stage
 	sent, taken time.Time // when it was sent to its destination, and when that took it
@@ -80,25 +63,20 @@ func (a *attempt) where() string {
 	return a.dest.name
 }
 
-// evacuate accepts or refuses (nova/compute/api.py, evacuate). Since Nova 26 it does
-// not look at the task_state: a second evacuation in flight is accepted (case A).
-func (c *Cloud) evacuate(i *instance, target string, forced bool, request string) *refusal {
-	switch {
-	case forced && target == "":
-		return refuse(400, "Can't force to a non-provided destination")
-	case target != "" && c.host(target) == nil:
-		return refuse(404, "Compute host %s not found.", target)
-	case target == i.host: // both are None for an instance without a host
-		return refuse(400, "The target host can't be the same one.")
+// Evacuate accepts the evacuation of an instance or refuses it (nova/compute/api.py,
+// evacuate). Without a target the scheduler chooses. Forced asks no scheduler (2.29 to 2.67).
+// Request is the id of the request, for the instance's actions. Since Nova 26 the task_state
+// does not matter: a second evacuation in flight is accepted (case A).
+func (c *Cloud) Evacuate(id, target string, forced bool, request string) error {
+	defer c.lock()()
+	i, err := c.instance(id)
+	if err == nil {
+		err = c.mayEvacuate(i, target, forced)
 	}
-	if refused := wrongState(i, "evacuate", []string{"active", "stopped", "error"}, false); refused != nil {
-		return refused
+	if err != nil {
+		return err
 	}
-	source := c.host(i.host)
-	if c.up(source) {
-		return refuse(400, "Compute service of %s is still in use.", source.name)
-	}
-	if source.guests[i.id] {
+	if source := c.host(i.host); source.guests[i.id] {
 		c.breach(SourceAlive, i, "evacuated from %s, where its guest still runs", source.name)
 	}
 	for _, a := range i.attempts {
@@ -108,11 +86,31 @@ func (c *Cloud) evacuate(i *instance, target string, forced bool, request string
 		}
 	}
 	i.taskState, i.updated = "rebuilding", c.now
-	m := &migration{id: len(c.migrations) + 1, uuid: uuid(c.rand), instance: i, source: i.host, dest: target, status: nova.StatusAccepted, created: c.now}
+	m := &migration{of: i, Migration: Migration{ID: len(c.migrations) + 1, UUID: UUID(c.rand), Instance: i.id, Source: i.host, Dest: target,
+		Status: nova.StatusAccepted, Created: c.now}}
 	c.migrations = append(c.migrations, m)
 	a := &attempt{instance: i, target: target, forced: forced, vmState: i.vmState, record: m, action: c.act(i, request, "evacuate")}
 	i.attempts = append(i.attempts, a)
 	c.after(c.cfg.ScheduleTime, func() { c.conductor.through(func() { c.conduct(a) }) })
+	return nil
+}
+
+// mayEvacuate is Nova's refusal of an evacuation, nil for none.
+func (c *Cloud) mayEvacuate(i *instance, target string, forced bool) error {
+	switch {
+	case forced && target == "":
+		return Refuse(400, "Can't force to a non-provided destination")
+	case target != "" && c.host(target) == nil:
+		return Refuse(404, "Compute host %s not found.", target)
+	case target == i.host: // both are None for an instance without a host
+		return Refuse(400, "The target host can't be the same one.")
+	}
+	if err := wrongState(i, "evacuate", []string{"active", "stopped", "error"}, false); err != nil {
+		return err
+	}
+	if c.up(c.host(i.host)) {
+		return Refuse(400, "Compute service of %s is still in use.", i.host)
+	}
 	return nil
 }
 
@@ -124,7 +122,7 @@ func (c *Cloud) evacuate(i *instance, target string, forced bool, request string
 // record stays accepted for ever (seen on Nova 26.2, case C).
 func (c *Cloud) oldest(a *attempt) *migration {
 	for _, m := range c.migrations {
-		if m.instance == a.instance && m.status == nova.StatusAccepted {
+		if m.of == a.instance && m.Status == nova.StatusAccepted {
 			return m
 		}
 	}
@@ -164,7 +162,7 @@ func (c *Cloud) conduct(a *attempt) {
 }
 
 // schedule sends an attempt to a destination, or ends it where there is none.
-func (c *Cloud) schedule(a *attempt, e *actionEvent) {
+func (c *Cloud) schedule(a *attempt, e *ActionEvent) {
 	i := a.instance
 	if i.deleted {
 		c.fail(a, "")
@@ -240,7 +238,7 @@ func (c *Cloud) claim(a *attempt) {
 		c.lose(a)
 		return
 	}
-	a.record.dest = h.name
+	a.record.Dest = h.name
 	c.set(a.record, nova.StatusPreMigrating)
 	a.event = c.begin(a.action, "compute_rebuild_instance", h.name)
 	if h.guests[i.id] {

@@ -61,7 +61,7 @@ func (c *Cloud) addHost(name string) {
 	if c.host(name) != nil {
 		return
 	}
-	c.hosts = append(c.hosts, &host{name: name, number: len(c.hosts) + 1, id: uuid(c.ids), hypervisor: uuid(c.ids), power: true, compute: true,
+	c.hosts = append(c.hosts, &host{name: name, number: len(c.hosts) + 1, id: UUID(c.ids), hypervisor: UUID(c.ids), power: true, compute: true,
 		resume: c.cfg.ResumeGuests, enabled: true, lastBeat: c.now, firstBeat: c.now, updated: c.now, guests: map[string]bool{}, disks: map[string]bool{}, allocated: map[string]bool{}})
 	slices.SortFunc(c.hosts, byName)
 }
@@ -97,11 +97,11 @@ func (c *Cloud) ChangeHost(name string, change HostChange) error {
 	if h == nil {
 		return fmt.Errorf("no host %s", name)
 	}
-	rebuildTime, err := duration(change.RebuildTime, h.rebuildTime)
+	rebuildTime, err := ParseDuration(change.RebuildTime, h.rebuildTime)
 	if err != nil {
 		return fmt.Errorf("rebuild_time: %w", err)
 	}
-	claimDelay, err := duration(change.ClaimDelay, h.claimDelay)
+	claimDelay, err := ParseDuration(change.ClaimDelay, h.claimDelay)
 	if err != nil {
 		return fmt.Errorf("claim_delay: %w", err)
 	}
@@ -164,9 +164,11 @@ func (c *Cloud) ChangeHost(name string, change HostChange) error {
 	return nil
 }
 
-func duration(text string, otherwise time.Duration) (time.Duration, error) {
+// ParseDuration reads a duration of the control API. An empty text leaves it as it was; a
+// negative duration is an error.
+func ParseDuration(text string, was time.Duration) (time.Duration, error) {
 	if text == "" {
-		return otherwise, nil
+		return was, nil
 	}
 	d, err := time.ParseDuration(text)
 	if err == nil && d < 0 {
@@ -209,18 +211,18 @@ func (c *Cloud) startCompute(h *host) {
 	h.boot++
 	newest := map[string]*migration{}
 	for _, m := range c.migrations {
-		if m.source == h.name && (m.open() || m.status == nova.StatusDone) {
-			newest[m.instance.id] = m
+		if m.Source == h.name && (m.open() || m.Status == nova.StatusDone) {
+			newest[m.of.id] = m
 		}
 	}
 	for _, m := range c.migrations {
-		if newest[m.instance.id] != m {
+		if newest[m.of.id] != m {
 			continue
 		}
-		delete(h.guests, m.instance.id)
-		delete(h.disks, m.instance.id)
-		if !m.instance.deleted { // of a deleted instance Nova does not get that far
-			delete(h.allocated, m.instance.id)
+		delete(h.guests, m.of.id)
+		delete(h.disks, m.of.id)
+		if !m.of.deleted { // of a deleted instance Nova does not get that far
+			delete(h.allocated, m.of.id)
 			c.set(m, nova.StatusCompleted)
 		}
 	}
@@ -232,18 +234,6 @@ func (c *Cloud) startCompute(h *host) {
 	for _, take := range queue {
 		take()
 	}
-}
-
-// firstBeat is how long after its start a nova-compute sends its first heartbeat
-// (nova/servicegroup/drivers/db.py, join: initial_delay_override).
-const firstBeat = 5 * time.Second
-
-// beat is the last heartbeat of a host's nova-compute.
-func (c *Cloud) beat(h *host) time.Time {
-	if !h.compute || c.now.Before(h.firstBeat) {
-		return h.lastBeat
-	}
-	return c.now.Add(-c.now.Sub(h.firstBeat) % c.cfg.ReportInterval)
 }
 
 // resumeGuests is the start of nova-compute with resume_guests_state_on_host_boot. It boots
@@ -291,67 +281,4 @@ func (h *host) cast(take func()) (lost bool) {
 		h.queue = append(h.queue, take)
 	}
 	return false
-}
-
-// up is Nova's view of a service: forced_down decides, or else the age of the heartbeat
-// (nova/servicegroup/api.py, service_is_up).
-func (c *Cloud) up(h *host) bool {
-	return !h.forced && (h.compute && !c.now.Before(h.firstBeat) || c.now.Sub(h.lastBeat) <= c.cfg.ServiceDownTime)
-}
-
-// serviceChange is the body of PUT /os-services/{id} since 2.53.
-type serviceChange struct {
-	Status         *string `json:"status"`
-	DisabledReason *string `json:"disabled_reason"`
-	ForcedDown     *bool   `json:"forced_down"`
-}
-
-// SetService changes a service as an operator would through the API; nil leaves a thing as
-// it is.
-func (c *Cloud) SetService(name string, status, reason *string, forcedDown *bool) error {
-	defer c.lock()()
-	h := c.host(name)
-	if h == nil {
-		return fmt.Errorf("no host %s", name)
-	}
-	return failure("set the service of "+name, c.setService(h, serviceChange{status, reason, forcedDown}))
-}
-
-// setService is the update of nova/api/openstack/compute/services.py, 2.53 on. Any
-// true change moves updated_at (seen on Nova 26.2: it is no heartbeat).
-func (c *Cloud) setService(h *host, change serviceChange) *refusal {
-	if change.Status == nil && change.ForcedDown == nil {
-		return refuse(400, "No updates were requested. Fields 'status' or 'forced_down' should be specified.")
-	}
-	if change.DisabledReason != nil && *change.DisabledReason == "" {
-		return refuse(400, "Invalid input for field/attribute disabled_reason. Value: . '' is too short")
-	}
-	if change.Status != nil {
-		if *change.Status == "enabled" && change.DisabledReason != nil {
-			return refuse(400, "Specifying 'disabled_reason' with status 'enabled' is invalid.")
-		}
-		if *change.Status != "enabled" && *change.Status != "disabled" {
-			return refuse(400, "Invalid input for field/attribute status. Value: %s. '%[1]s' is not one of ['enabled', 'disabled']", *change.Status)
-		}
-	}
-	if change.ForcedDown != nil && !*change.ForcedDown {
-		// Nova does not ask whether the host was forced down before.
-		for _, m := range c.migrations {
-			if m.source == h.name && m.status == nova.StatusDone && !m.instance.deleted {
-				return refuse(400, "Unable to force up host %s as `done` evacuation migration records remain associated with the host. "+
-					"Ensure the compute service has been restarted, allowing these records to move to `completed` before retrying this request.", h.name)
-			}
-		}
-	}
-	if change.Status != nil {
-		h.enabled, h.reason = *change.Status == "enabled", ""
-		if !h.enabled && change.DisabledReason != nil {
-			h.reason = *change.DisabledReason
-		}
-	}
-	if change.ForcedDown != nil {
-		h.forced = *change.ForcedDown
-	}
-	h.updated = c.now
-	return nil
 }

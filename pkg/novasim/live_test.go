@@ -1,6 +1,7 @@
 package novasim
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -15,17 +16,17 @@ func TestEvacuateByState(t *testing.T) {
 	for _, c := range []struct {
 		name, vmState, answer, end, records string
 	}{
-		{"an active instance arrives", "active", "200", onAny, "done compute-2"},
-		{"an instance in error becomes active", "error", "200", onAny, "done compute-2"},
-		{"a stopped instance stays stopped", "stopped", "200", "SHUTOFF stopped - compute-2", "done compute-2"},
-		{"a paused one is refused", "paused", "409 conflictingRequest: Cannot 'evacuate' instance ID while it is in vm_state paused", "PAUSED paused - compute-1", ""},
-		{"a suspended one is refused", "suspended", "409 conflictingRequest: Cannot 'evacuate' instance ID while it is in vm_state suspended", "SUSPENDED suspended - compute-1", ""},
-		{"a rescued one is refused", "rescued", "409 conflictingRequest: Cannot 'evacuate' instance ID while it is in vm_state rescued", "RESCUE rescued - compute-1", ""},
-		{"one that is being built is refused", "building", "409 conflictingRequest: Cannot 'evacuate' instance ID while it is in vm_state building", "BUILD building - compute-1", ""},
-		{"a resized one is refused", "resized", "409 conflictingRequest: Cannot 'evacuate' instance ID while it is in vm_state resized", "VERIFY_RESIZE resized - compute-1", ""},
-		{"a shelved one is refused", "shelved", "409 conflictingRequest: Cannot 'evacuate' instance ID while it is in vm_state shelved", "SHELVED shelved - compute-1", ""},
-		{"a soft-deleted one is refused", "soft-delete", "409 conflictingRequest: Cannot 'evacuate' instance ID while it is in vm_state soft-delete", "SOFT_DELETED soft-delete - compute-1", ""},
-		{"one without a host is refused for its host", "shelved_offloaded", "400 badRequest: The target host can't be the same one.", "SHELVED_OFFLOADED shelved_offloaded - <nil>", ""},
+		{"an active instance arrives", "active", "ok", onAny, "done compute-2"},
+		{"an instance in error becomes active", "error", "ok", onAny, "done compute-2"},
+		{"a stopped instance stays stopped", "stopped", "ok", "SHUTOFF stopped - compute-2", "done compute-2"},
+		{"a paused one is refused", "paused", "409 Cannot 'evacuate' instance ID while it is in vm_state paused", "PAUSED paused - compute-1", ""},
+		{"a suspended one is refused", "suspended", "409 Cannot 'evacuate' instance ID while it is in vm_state suspended", "SUSPENDED suspended - compute-1", ""},
+		{"a rescued one is refused", "rescued", "409 Cannot 'evacuate' instance ID while it is in vm_state rescued", "RESCUE rescued - compute-1", ""},
+		{"one that is being built is refused", "building", "409 Cannot 'evacuate' instance ID while it is in vm_state building", "BUILD building - compute-1", ""},
+		{"a resized one is refused", "resized", "409 Cannot 'evacuate' instance ID while it is in vm_state resized", "VERIFY_RESIZE resized - compute-1", ""},
+		{"a shelved one is refused", "shelved", "409 Cannot 'evacuate' instance ID while it is in vm_state shelved", "SHELVED shelved - compute-1", ""},
+		{"a soft-deleted one is refused", "soft-delete", "409 Cannot 'evacuate' instance ID while it is in vm_state soft-delete", "SOFT_DELETED soft-delete - compute-1", ""},
+		{"one without a host is refused for its host", "shelved_offloaded", "400 The target host can't be the same one.", "SHELVED_OFFLOADED shelved_offloaded - -", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSim(t, nil)
@@ -40,65 +41,19 @@ func TestEvacuateByState(t *testing.T) {
 	}
 }
 
-func TestEvacuateAnswers(t *testing.T) {
-	inUse := "400 badRequest: Compute service of compute-1 is still in use."
-	for _, c := range []struct {
-		name, version, body, answer string
-		prepare                     func(*sim)
-	}{
-		{"a host that is up is in use", "2.90", `{"evacuate":{}}`, inUse, func(*sim) {}},
-		{"so is one that is dead but not yet down", "2.90", `{"evacuate":{}}`, inUse, func(s *sim) {
-			s.host("compute-1", HostChange{Power: "off"})
-			s.pass(59 * time.Second)
-		}},
-		{"a minute later it is down", "2.90", `{"evacuate":{}}`, "200", func(s *sim) {
-			s.host("compute-1", HostChange{Power: "off"})
-			s.pass(61 * time.Second)
-		}},
-		{"an unknown target is not found", "2.90", `{"evacuate":{"host":"nosuch"}}`, "404 itemNotFound: Compute host nosuch not found.", nil},
-		{"the source is no target", "2.90", `{"evacuate":{"host":"compute-1"}}`, "400 badRequest: The target host can't be the same one.", nil},
-		{"force is unexpected since 2.68", "2.68", `{"evacuate":{"host":"compute-2","force":true}}`,
-			`400 badRequest: Invalid input for field/attribute evacuate. Value: {"host":"compute-2","force":true}. Additional properties are not allowed ('force' was unexpected)`, nil},
-		{"force is accepted at 2.29", "2.29", `{"evacuate":{"host":"compute-2","force":true}}`, "200", nil},
-		{"force needs a host", "2.29", `{"evacuate":{"force":true}}`, "400 badRequest: Can't force to a non-provided destination", nil},
-		{"below 2.14 onSharedStorage is required", "2.13", `{"evacuate":{}}`,
-			"400 badRequest: Invalid input for field/attribute evacuate. Value: {}. 'onSharedStorage' is a required property", nil},
-		{"below 2.14 a password comes back", "2.13", `{"evacuate":{"onSharedStorage":false}}`, `200 {"adminPass":"simulated"}`, nil},
-		{"a lock does not matter to an administrator", "2.90", `{"evacuate":{}}`, "200", func(s *sim) {
-			s.do("POST", "/v2.1/servers/"+s.cloud.State().Instances[0].ID+"/action", `{"lock":null}`)
-			s.down("compute-1")
-		}},
-		{"an unknown action is refused", "2.90", `{"evacute":{}}`, "400 badRequest: There is no such action: evacute", nil},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := newSim(t, nil)
-			id := s.boot("compute-1")
-			if c.prepare == nil {
-				s.down("compute-1")
-			} else {
-				c.prepare(s)
-			}
-			s.version = c.version
-			s.is("answer", said(s.do("POST", "/v2.1/servers/"+id+"/action", c.body)), c.answer)
-		})
-	}
-	s := newSim(t, nil)
-	s.is("an unknown instance", s.evacuate("8d1c1b2e-4c1a-4a0f-8f0a-2d5f3f0e7a11", ""), "404 itemNotFound: Instance 8d1c1b2e-4c1a-4a0f-8f0a-2d5f3f0e7a11 could not be found.")
-}
-
 func TestTheNormalCourse(t *testing.T) {
 	s := newSim(t, nil)
 	id := s.boot("compute-1")
 	s.down("compute-1")
 	s.accepted(id, "")
 	s.looks("at once", id, "REBUILD active rebuilding compute-1", "accepted ?", "")
-	if m := s.get("/v2.1/os-migrations")["migrations"].([]any)[0].(map[string]any); m["updated_at"] != nil {
-		t.Errorf("updated_at of an accepted record is %v", m["updated_at"])
+	if m := s.cloud.Migrations("")[0]; !m.Updated.IsZero() {
+		t.Errorf("an accepted record was updated at %v", m.Updated)
 	}
 	s.pass(time.Second)
 	s.looks("claimed", id, "REBUILD active rebuild_block_device_mapping compute-1", "pre-migrating compute-2", "")
-	if m := s.get("/v2.1/os-migrations")["migrations"].([]any)[0].(map[string]any); m["updated_at"] == nil || m["dest_node"] != "compute-2" {
-		t.Errorf("updated_at and dest_node of a claimed record are %v, %v", m["updated_at"], m["dest_node"])
+	if m := s.cloud.Migrations("")[0]; !m.Updated.Equal(s.now) {
+		t.Errorf("a claimed record was updated at %v", m.Updated)
 	}
 	s.pass(time.Second)
 	s.looks("spawning", id, "REBUILD active rebuild_spawning compute-1", "pre-migrating compute-2", "")
@@ -149,11 +104,11 @@ func TestAnEvacuationWithoutAHostFails(t *testing.T) {
 	}{
 		{"every host is disabled", "", func(s *sim) {
 			for _, h := range []string{"compute-2", "compute-3", "compute-4"} {
-				s.service(h, `{"status":"disabled"}`)
+				s.setStatus(h, "disabled")
 			}
 		}},
-		{"the target is disabled", "compute-2", func(s *sim) { s.service("compute-2", `{"status":"disabled"}`) }},
-		{"the target is forced down", "compute-2", func(s *sim) { s.service("compute-2", `{"forced_down":true}`) }},
+		{"the target is disabled", "compute-2", func(s *sim) { s.setStatus("compute-2", "disabled") }},
+		{"the target is forced down", "compute-2", func(s *sim) { s.setForcedDown("compute-2", true) }},
 		{"every host is full", "", func(s *sim) {
 			for _, h := range []string{"compute-2", "compute-3", "compute-4"} {
 				s.boot(h)
@@ -175,7 +130,7 @@ func TestAnEvacuationWithoutAHostFails(t *testing.T) {
 			s.looks("then", id, "ERROR error - compute-1", "error "+dest, "")
 			s.is("fault", s.fault(id), "No valid host was found. There are not enough hosts available.")
 			s.host("compute-3", HostChange{Capacity: new(0)})
-			s.service("compute-3", `{"status":"enabled"}`)
+			s.setStatus("compute-3", "enabled")
 			s.accepted(id, "compute-3")
 			s.pass(time.Minute)
 			s.looks("again", id, "ACTIVE active - compute-3", "error "+dest+", done compute-3", "compute-3")
@@ -188,16 +143,12 @@ func TestTheOldestAcceptedRecordIsTheOneInError(t *testing.T) {
 	s := newSim(t, nil)
 	id := s.boot("compute-1")
 	s.down("compute-1")
-	if err := s.cloud.ChangeControllers(ControllerChange{Scheduler: "freeze"}); err != nil {
-		t.Fatal(err)
-	}
+	s.controllers(ControllerChange{Scheduler: "freeze"})
 	s.accepted(id, "")
 	s.pass(2 * time.Minute)
-	if err := s.cloud.ChangeControllers(ControllerChange{Scheduler: "thaw"}); err != nil {
-		t.Fatal(err)
-	}
+	s.controllers(ControllerChange{Scheduler: "thaw"})
 	for _, h := range []string{"compute-2", "compute-3", "compute-4"} {
-		s.service(h, `{"status":"disabled"}`)
+		s.setStatus(h, "disabled")
 	}
 	s.accepted(id, "")
 	s.pass(time.Minute)
@@ -209,7 +160,7 @@ func TestTheSourceIsNeverChosen(t *testing.T) {
 	id := s.boot("compute-1")
 	s.down("compute-1")
 	s.accepted(id, "")
-	s.service("compute-1", `{"forced_down":false}`) // up again before the scheduler looks
+	s.setForcedDown("compute-1", false) // up again before the scheduler looks
 	s.pass(time.Minute)
 	s.is("server", s.server(id), "ERROR error - compute-1")
 }
@@ -228,19 +179,20 @@ func TestARebuildFailsAndIsSentAgain(t *testing.T) { // D
 	s.looks("again", id, "ACTIVE active - compute-2", "failed compute-2, done compute-2", "compute-2")
 
 	var events []string
-	for _, a := range s.get("/v2.1/servers/" + id + "/os-instance-actions")["instanceActions"].([]any) {
-		a := a.(map[string]any)
-		action := s.get("/v2.1/servers/" + id + "/os-instance-actions/" + a["request_id"].(string))["instanceAction"].(map[string]any)
-		for _, e := range action["events"].([]any) {
-			e := e.(map[string]any)
-			events = append(events, fmt.Sprint(action["action"], " ", action["message"], " ", e["event"], " ", e["result"], " ", e["details"]))
+	actions, err := s.cloud.Actions(id, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range actions {
+		for _, e := range a.Events {
+			events = append(events, fmt.Sprintf("%s failed=%v %s %s %s", a.Name, a.Failed, e.Name, e.Result, e.Details))
 		}
 	}
 	s.is("actions, newest first", strings.Join(events, "\n"), strings.Join([]string{
-		"evacuate <nil> rebuild_server Success <nil>",
-		"evacuate <nil> compute_rebuild_instance Success <nil>",
-		"evacuate Error rebuild_server Success <nil>",
-		"evacuate Error compute_rebuild_instance Error boom",
+		"evacuate failed=false rebuild_server Success ",
+		"evacuate failed=false compute_rebuild_instance Success ",
+		"evacuate failed=true rebuild_server Success ",
+		"evacuate failed=true compute_rebuild_instance Error boom",
 	}, "\n"))
 }
 
@@ -305,7 +257,7 @@ func TestADestinationThatDies(t *testing.T) { // B
 	})
 	t.Run("a second evacuation works, and the old record stays for ever", func(t *testing.T) {
 		s, id := prepare(t)
-		s.service("compute-2", `{"forced_down":true}`)
+		s.setForcedDown("compute-2", true)
 		s.accepted(id, "")
 		s.pass(time.Hour)
 		s.looks("then", id, "ACTIVE active - compute-3", "pre-migrating compute-2, done compute-3", "compute-3")
@@ -350,12 +302,12 @@ func TestTheSourceRestartsInTheMiddle(t *testing.T) { // F
 	s.is("completed means nothing", s.records(id), "completed compute-2")
 	s.pass(time.Minute)
 	s.looks("the destination overwrites it", id, "ACTIVE active - compute-2", "done compute-2", "compute-2")
-	refused := "400 badRequest: Unable to force up host compute-1 as `done` evacuation migration records remain associated with the host. " +
+	refused := "400 Unable to force up host compute-1 as `done` evacuation migration records remain associated with the host. " +
 		"Ensure the compute service has been restarted, allowing these records to move to `completed` before retrying this request."
-	s.is("force-up", s.service("compute-1", `{"forced_down":false}`), refused)
+	s.is("force-up", s.setForcedDown("compute-1", false), refused)
 	s.host("compute-1", HostChange{Compute: "kill"})
 	s.host("compute-1", HostChange{Compute: "start"})
-	if got := s.service("compute-1", `{"forced_down":false}`); !strings.HasPrefix(got, "200") {
+	if got := s.setForcedDown("compute-1", false); got != "ok" {
 		t.Errorf("after a second restart: %s", got)
 	}
 	s.is("breaches", s.breaches(), "")
@@ -365,17 +317,17 @@ func TestForcedDownIsCleared(t *testing.T) { // G
 	s := newSim(t, nil)
 	id := s.boot("compute-1")
 	s.down("compute-1")
-	s.is("forced down", s.serviceState("compute-1"), "down enabled true")
-	if got := s.service("compute-1", `{"forced_down":false}`); !strings.HasPrefix(got, "200") {
+	s.is("forced down", s.serviceState("compute-1"), "up=false enabled forced=true")
+	if got := s.setForcedDown("compute-1", false); got != "ok" {
 		t.Fatalf("without done records: %s", got)
 	}
-	s.is("up, though dead", s.serviceState("compute-1"), "up enabled false")
-	s.is("evacuate", s.evacuate(id, ""), "400 badRequest: Compute service of compute-1 is still in use.")
+	s.is("up, though dead", s.serviceState("compute-1"), "up=true enabled forced=false")
+	s.is("evacuate", s.evacuate(id, ""), "400 Compute service of compute-1 is still in use.")
 	s.pass(time.Minute + time.Second)
-	s.is("found out", s.serviceState("compute-1"), "down enabled false")
+	s.is("found out", s.serviceState("compute-1"), "up=false enabled forced=false")
 	s.accepted(id, "")
 	s.pass(time.Minute)
-	if got := s.service("compute-1", `{"forced_down":false}`); !strings.HasPrefix(got, "400") {
+	if got := s.setForcedDown("compute-1", false); !strings.HasPrefix(got, "400") {
 		t.Errorf("with a done record: %s", got)
 	}
 }
@@ -391,13 +343,13 @@ func TestANormalReturnOfTheSource(t *testing.T) {
 	s.is("held: record", s.records(id), "done compute-2")
 	s.host("compute-1", HostChange{Compute: "start"})
 	s.looks("it is back", id, "ACTIVE active - compute-2", "completed compute-2", "compute-2")
-	s.is("forced_down stays", s.serviceState("compute-1"), "down enabled true")
+	s.is("forced_down stays", s.serviceState("compute-1"), "up=false enabled forced=true")
 	s.is("who was not evacuated lies on disk", s.guests(stays), "")
 	if r := s.cloud.Report(); r.Off != 1 || len(r.Breaches) > 0 {
 		t.Errorf("report: %+v", r)
 	}
-	s.do("POST", "/v2.1/servers/"+stays+"/action", `{"os-stop":null}`)
-	s.do("POST", "/v2.1/servers/"+stays+"/action", `{"os-start":null}`)
+	s.is("stop", said(s.cloud.Stop(stays, "")), "ok")
+	s.is("start", said(s.cloud.Start(stays, "")), "ok")
 	s.is("and can be started", s.guests(stays), "compute-1")
 }
 
@@ -405,17 +357,13 @@ func TestAFrozenConductor(t *testing.T) { // H
 	s := newSim(t, nil)
 	id := s.boot("compute-1")
 	s.down("compute-1")
-	if err := s.cloud.ChangeControllers(ControllerChange{Conductor: "freeze"}); err != nil {
-		t.Fatal(err)
-	}
+	s.controllers(ControllerChange{Conductor: "freeze"})
 	s.accepted(id, "compute-2")
 	s.pass(time.Hour)
 	s.looks("frozen", id, "REBUILD active rebuilding compute-1", "accepted compute-2", "")
 	s.accepted(id, "compute-2")
 	s.pass(time.Hour)
-	if err := s.cloud.ChangeControllers(ControllerChange{Conductor: "thaw"}); err != nil {
-		t.Fatal(err)
-	}
+	s.controllers(ControllerChange{Conductor: "thaw"})
 	s.pass(time.Hour)
 	s.looks("back", id, "ERROR error - compute-2", "done compute-2, failed compute-2", "compute-2")
 	s.is("fault", s.fault(id), "Instance vm-1 already exists.")
@@ -426,14 +374,10 @@ func TestAFrozenScheduler(t *testing.T) { // I
 	s := newSim(t, nil)
 	id := s.boot("compute-1")
 	s.down("compute-1")
-	if err := s.cloud.ChangeControllers(ControllerChange{Scheduler: "freeze"}); err != nil {
-		t.Fatal(err)
-	}
+	s.controllers(ControllerChange{Scheduler: "freeze"})
 	s.accepted(id, "")
 	s.pass(time.Hour)
-	if err := s.cloud.ChangeControllers(ControllerChange{Scheduler: "thaw"}); err != nil {
-		t.Fatal(err)
-	}
+	s.controllers(ControllerChange{Scheduler: "thaw"})
 	s.pass(time.Hour)
 	s.looks("stuck for ever", id, "REBUILD active rebuilding compute-1", "accepted ?", "")
 	s.accepted(id, "")
@@ -449,7 +393,7 @@ func TestADeleteInFlight(t *testing.T) { // J
 	s.down("compute-1")
 	s.accepted(id, "compute-2")
 	s.pass(4 * time.Second)
-	s.is("delete", said(s.do("DELETE", "/v2.1/servers/"+id, "")), "204")
+	s.is("delete", said(s.cloud.Delete(id)), "ok")
 	s.pass(time.Minute)
 	s.looks("then", id, "404", "", "compute-2")
 	if r := s.cloud.Report(); r.Orphans != 1 || r.Instances != 0 || len(r.Breaches) > 0 {
@@ -489,7 +433,7 @@ func TestAChain(t *testing.T) { // M
 	}
 	for _, h := range []string{"compute-1", "compute-2"} {
 		s.host(h, HostChange{Power: "on"})
-		s.service(h, `{"forced_down":false}`)
+		s.setForcedDown(h, false)
 	}
 	s.pass(firstBeat)
 	s.down("compute-3")
@@ -514,7 +458,7 @@ func TestARecordLeftBehindDestroysALiveGuest(t *testing.T) { // N
 	s.accepted(id, "compute-3")
 	s.pass(time.Minute)
 	s.host("compute-1", HostChange{Power: "on"})
-	s.service("compute-1", `{"forced_down":false}`)
+	s.setForcedDown("compute-1", false)
 	s.is("only the newest record is completed", s.records(id), "pre-migrating compute-2, completed compute-3")
 	s.pass(firstBeat)
 	s.down("compute-3")
@@ -553,11 +497,11 @@ func TestMessagesToADeadHostThatIsBelievedUp(t *testing.T) { // P
 	s := newSim(t, nil)
 	deleted, stopped := s.boot("compute-1"), s.boot("compute-1")
 	s.host("compute-1", HostChange{Power: "off"})
-	s.is("delete", said(s.do("DELETE", "/v2.1/servers/"+deleted, "")), "204")
-	s.is("stop", said(s.do("POST", "/v2.1/servers/"+stopped+"/action", `{"os-stop":null}`)), "202")
+	s.is("delete", said(s.cloud.Delete(deleted)), "ok")
+	s.is("stop", said(s.cloud.Stop(stopped, "")), "ok")
 	s.is("deleting", s.server(deleted), "ACTIVE active deleting compute-1")
 	s.is("powering off", s.server(stopped), "ACTIVE active powering-off compute-1")
-	s.service("compute-1", `{"forced_down":true}`)
+	s.setForcedDown("compute-1", true)
 	s.accepted(deleted, "compute-2")
 	s.accepted(stopped, "compute-2")
 	s.pass(time.Minute)
@@ -574,10 +518,10 @@ func TestMessagesToADeadHostThatIsBelievedUp(t *testing.T) { // P
 func TestAStopThatWaitedDoesNotReachAnotherHost(t *testing.T) {
 	s := newSim(t, nil)
 	id := s.boot("compute-1")
-	stop := func() { s.is("stop", said(s.do("POST", "/v2.1/servers/"+id+"/action", `{"os-stop":null}`)), "202") }
+	stop := func() { s.is("stop", said(s.cloud.Stop(id, "")), "ok") }
 	s.host("compute-1", HostChange{Power: "off"})
 	stop()
-	s.service("compute-1", `{"forced_down":true}`)
+	s.setForcedDown("compute-1", true)
 	s.accepted(id, "compute-2")
 	s.pass(time.Minute)
 	s.host("compute-2", HostChange{Compute: "kill"})
@@ -592,7 +536,7 @@ func TestADeleteOfADownHostIsLocal(t *testing.T) {
 	s := newSim(t, nil)
 	id := s.boot("compute-1")
 	s.down("compute-1")
-	s.is("delete", said(s.do("DELETE", "/v2.1/servers/"+id, "")), "204")
+	s.is("delete", said(s.cloud.Delete(id)), "ok")
 	s.is("gone", s.server(id), "404")
 }
 
@@ -608,39 +552,6 @@ func TestAnyTaskStateIsEvacuated(t *testing.T) {
 			s.looks("end", id, "ACTIVE active - compute-2", "done compute-2", "compute-2")
 		})
 	}
-}
-
-func TestAllocations(t *testing.T) {
-	s := newSim(t, nil)
-	id := s.boot("compute-1")
-	names := func() string {
-		var all []string
-		allocations := s.get("/placement/allocations/" + id)["allocations"].(map[string]any)
-		for _, h := range s.get("/v2.1/os-hypervisors/detail")["hypervisors"].([]any) {
-			h := h.(map[string]any)
-			if allocations[h["id"].(string)] != nil {
-				all = append(all, h["hypervisor_hostname"].(string))
-				provider := s.get("/placement/resource_providers/" + h["id"].(string))
-				hypervisor := s.get("/v2.1/os-hypervisors/" + h["id"].(string))["hypervisor"].(map[string]any)
-				s.is("provider", fmt.Sprint(provider["name"], provider["root_provider_uuid"]), fmt.Sprint(hypervisor["hypervisor_hostname"], h["id"]))
-			}
-		}
-		return strings.Join(all, " ")
-	}
-	s.is("at home", names(), "compute-1")
-	s.down("compute-1")
-	s.host("compute-2", HostChange{Fail: new("boom"), FailCount: 1})
-	s.accepted(id, "compute-2")
-	s.is("before the scheduler", names(), "compute-1")
-	s.pass(time.Second)
-	s.is("while it is rebuilt", names(), "compute-1 compute-2")
-	s.pass(time.Minute)
-	s.is("failed", names(), "compute-1")
-	s.accepted(id, "compute-3")
-	s.pass(time.Minute)
-	s.is("the source keeps its own until it is back", names(), "compute-1 compute-3")
-	s.host("compute-1", HostChange{Power: "on"})
-	s.is("it is back", names(), "compute-3")
 }
 
 func TestTheSchedulerSpreads(t *testing.T) {
@@ -689,35 +600,81 @@ func TestAHostThatHangs(t *testing.T) {
 }
 
 func TestWhatUsersDoBeforeTheHostDies(t *testing.T) {
-	for _, c := range []struct{ action, answer, end, guests string }{
-		{`{"rescue":{}}`, `200 {"adminPass":"simulated"}`, "RESCUE rescued - compute-1", "compute-1"},
-		{`{"shelve":null}`, "202", "SHELVED_OFFLOADED shelved_offloaded - <nil>", ""},
-		{`{"migrate":{"host":"compute-2"}}`, "202", "VERIFY_RESIZE resized - compute-2", "compute-2"},
-		{`{"migrate":{"host":"compute-1"}}`, "400 badRequest: The target host can't be the same one.", "ACTIVE active - compute-1", "compute-1"},
-		{`{"migrate":{"host":"nosuch"}}`, "400 badRequest: Compute host nosuch could not be found.", "ACTIVE active - compute-1", "compute-1"},
+	for _, c := range []struct {
+		name, answer, end, guests string
+		do                        func(c *Cloud, id string) error
+	}{
+		{"rescue", "ok", "RESCUE rescued - compute-1", "compute-1", func(c *Cloud, id string) error { return c.Rescue(id, "") }},
+		{"pause", "ok", "PAUSED paused - compute-1", "compute-1", func(c *Cloud, id string) error { return c.Pause(id, "") }},
+		{"suspend", "ok", "SUSPENDED suspended - compute-1", "compute-1", func(c *Cloud, id string) error { return c.Suspend(id, "") }},
+		{"shelve", "ok", "SHELVED_OFFLOADED shelved_offloaded - -", "", func(c *Cloud, id string) error { return c.Shelve(id, "") }},
+		{"migrate", "ok", "VERIFY_RESIZE resized - compute-2", "compute-2", func(c *Cloud, id string) error { return c.Migrate(id, "compute-2", "") }},
+		{"migrate to the same host", "400 The target host can't be the same one.", "ACTIVE active - compute-1", "compute-1",
+			func(c *Cloud, id string) error { return c.Migrate(id, "compute-1", "") }},
+		{"migrate to no host", "400 Compute host nosuch could not be found.", "ACTIVE active - compute-1", "compute-1",
+			func(c *Cloud, id string) error { return c.Migrate(id, "nosuch", "") }},
 	} {
-		t.Run(c.action, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			s := newSim(t, nil)
 			id := s.boot("compute-1")
-			s.is("answer", said(s.do("POST", "/v2.1/servers/"+id+"/action", c.action)), c.answer)
+			s.is("answer", said(c.do(s.cloud, id)), c.answer)
 			s.looks("end", id, c.end, "", c.guests)
 			s.is("breaches", s.breaches(), "")
 		})
 	}
 }
 
-func TestAHypervisorThatIsDeadAndBelievedUp(t *testing.T) {
+func TestAllocations(t *testing.T) {
 	s := newSim(t, nil)
-	id := s.cloud.host("compute-1").hypervisor
-	ask := func(version string) string {
-		s.version = version
-		got := said(s.do("GET", "/v2.1/os-hypervisors/"+id, ""))
-		return got[:3]
+	id := s.boot("compute-1")
+	names := func() string {
+		var all []string
+		for _, service := range s.cloud.Allocations(id) {
+			all = append(all, service.Host)
+		}
+		return strings.Join(all, " ")
 	}
-	s.is("alive", ask("2.88"), "200")
-	s.host("compute-1", HostChange{Power: "off"})
-	s.is("from 2.88 on its uptime is asked for", ask("2.88"), "500")
-	s.is("below it is not", ask("2.87"), "200")
-	s.service("compute-1", `{"forced_down":true}`)
-	s.is("and not that of a host that is down", ask("2.88"), "200")
+	s.is("at home", names(), "compute-1")
+	s.down("compute-1")
+	s.host("compute-2", HostChange{Fail: new("boom"), FailCount: 1})
+	s.accepted(id, "compute-2")
+	s.is("before the scheduler", names(), "compute-1")
+	s.pass(time.Second)
+	s.is("while it is rebuilt", names(), "compute-1 compute-2")
+	s.pass(time.Minute)
+	s.is("failed", names(), "compute-1")
+	s.accepted(id, "compute-3")
+	s.pass(time.Minute)
+	s.is("the source keeps its own until it is back", names(), "compute-1 compute-3")
+	s.host("compute-1", HostChange{Power: "on"})
+	s.is("it is back", names(), "compute-3")
+}
+
+func TestTheSameSeedMakesTheSameCloud(t *testing.T) {
+	run := func(seed uint64, questions int) string {
+		s := newSim(t, func(c *Config) { c.Seed, c.Instances = seed, []Batch{{Host: "compute-1", Count: 20}} })
+		for range questions {
+			s.cloud.Services() // a question changes nothing
+		}
+		s.down("compute-1")
+		for _, i := range s.cloud.State().Instances {
+			s.accepted(i.ID, "")
+		}
+		s.pass(13500 * time.Millisecond)
+		s.boot("compute-3")
+		state, err := json.Marshal(s.cloud.State())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(state)
+	}
+	if run(7, 0) != run(7, 5) {
+		t.Error("two runs of one seed differ")
+	}
+	if run(7, 0) == run(8, 0) {
+		t.Error("two seeds make the same")
+	}
+	if newSim(t, func(c *Config) { c.Seed = 7 }).boot("compute-1") == newSim(t, func(c *Config) { c.Seed = 8 }).boot("compute-1") {
+		t.Error("two seeds make the same ids")
+	}
 }

@@ -1,11 +1,8 @@
 package novasim
 
 import (
-	"bytes"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -13,79 +10,38 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// sim is a cloud under a clock of the test's, spoken to through its HTTP handler.
+// sim is a cloud under a clock of the test's, asked what a client of Nova could ask.
 //
 // The steps of an evacuation take: a second until the destination has it, a second in
 // rebuild_block_device_mapping, nine to eleven in rebuild_spawning, then a second each
 // until the host changes and until the record is done.
 type sim struct {
-	t       *testing.T
-	cloud   *Cloud
-	handler http.Handler
-	now     time.Time
-	token   string
-	version string
+	t     *testing.T
+	cloud *Cloud
+	now   time.Time
 }
 
 func newSim(t *testing.T, change func(*Config)) *sim {
-	s := &sim{t: t, now: time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC), version: "2.90"}
+	s := &sim{t: t, now: time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)}
 	cfg := Config{Hosts: []string{"compute-1", "compute-2", "compute-3", "compute-4"}, ScheduleTime: time.Second, SettleTime: time.Second,
-		RebuildTime: 10 * time.Second, TokenLifetime: 1000 * time.Hour, Now: func() time.Time { return s.now }}
+		RebuildTime: 10 * time.Second, Now: func() time.Time { return s.now }}
 	if change != nil {
 		change(&cfg)
 	}
 	s.cloud = New(cfg)
-	s.handler = s.cloud.Handler()
-	s.token = s.login("admin", "secret").Header().Get("X-Subject-Token")
 	return s
 }
 
-func (s *sim) login(user, password string) *httptest.ResponseRecorder {
-	return s.do("POST", "/v3/auth/tokens", fmt.Sprintf(`{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":%q,
-		"domain":{"name":"Default"},"password":%q}}},"scope":{"project":{"name":"admin","domain":{"id":"default"}}}}}`, user, password))
-}
-
-// do sends a request at the sim's microversion.
-func (s *sim) do(method, path, body string) *httptest.ResponseRecorder {
-	s.t.Helper()
-	r := httptest.NewRequest(method, "http://cloud"+path, strings.NewReader(body))
-	r.Header.Set("X-Auth-Token", s.token)
-	if s.version != "" {
-		r.Header.Set("OpenStack-API-Version", "compute "+s.version)
+// said gives an answer in a line: ok, or the code and the message.
+func said(err error) string {
+	var refusal *Refusal
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &refusal):
+		return fmt.Sprintf("%d %s", refusal.Code, refusal.Message)
 	}
-	w := httptest.NewRecorder()
-	s.handler.ServeHTTP(w, r)
-	return w
-}
-
-// get sends a GET that must succeed, and decodes the answer.
-func (s *sim) get(path string) (body map[string]any) {
-	s.t.Helper()
-	w := s.do("GET", path, "")
-	if w.Code != 200 {
-		s.t.Fatalf("GET %s: %d %s", path, w.Code, w.Body)
-	}
-	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
-		s.t.Fatal(err)
-	}
-	return body
-}
-
-// said gives an answer in a line: the code, the name of the error and its message.
-func said(w *httptest.ResponseRecorder) string {
-	var body map[string]struct {
-		Code    int
-		Message string
-	}
-	if w.Code >= 300 && json.Unmarshal(w.Body.Bytes(), &body) == nil {
-		for name, e := range body {
-			if e.Code != w.Code {
-				return fmt.Sprintf("%d but %d in the body", w.Code, e.Code)
-			}
-			return fmt.Sprintf("%d %s: %s", w.Code, name, e.Message)
-		}
-	}
-	return strings.TrimSpace(fmt.Sprintf("%d %s", w.Code, bytes.TrimSpace(w.Body.Bytes())))
+	return "no refusal: " + err.Error()
 }
 
 func (s *sim) pass(d time.Duration) { s.now = s.now.Add(d) }
@@ -111,87 +67,94 @@ func (s *sim) host(name string, change HostChange) {
 	}
 }
 
-// service changes a service through the API.
-func (s *sim) service(name, body string) string {
+func (s *sim) controllers(change ControllerChange) {
 	s.t.Helper()
-	services := s.get("/v2.1/os-services?binary=nova-compute&host=" + name)["services"].([]any)
-	if len(services) != 1 {
-		s.t.Fatalf("%d services of %s", len(services), name)
+	if err := s.cloud.ChangeControllers(change); err != nil {
+		s.t.Fatal(err)
 	}
-	return said(s.do("PUT", "/v2.1/os-services/"+services[0].(map[string]any)["id"].(string), body))
 }
 
-// state is a service as a list shows it.
+func (s *sim) setForcedDown(name string, down bool) string {
+	return said(s.cloud.SetService(name, ServiceChange{ForcedDown: &down}))
+}
+
+func (s *sim) setStatus(name, status string) {
+	s.t.Helper()
+	if err := s.cloud.SetService(name, ServiceChange{Status: &status}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// serviceState is a service as a list shows it.
 func (s *sim) serviceState(name string) string {
-	service := s.get("/v2.1/os-services?host=" + name)["services"].([]any)[0].(map[string]any)
-	return fmt.Sprint(service["state"], " ", service["status"], " ", service["forced_down"])
+	s.t.Helper()
+	for _, service := range s.cloud.Services() {
+		if service.Host == name {
+			return fmt.Sprintf("up=%v %s forced=%v", service.Up, service.Status, service.ForcedDown)
+		}
+	}
+	s.t.Fatalf("no service of %s", name)
+	return ""
 }
 
 // down kills a host and forces it down, as fencing does.
 func (s *sim) down(name string) {
 	s.t.Helper()
 	s.host(name, HostChange{Power: "off"})
-	if got := s.service(name, `{"forced_down":true}`); !strings.HasPrefix(got, "200") {
+	if got := s.setForcedDown(name, true); got != "ok" {
 		s.t.Fatal(got)
 	}
 }
 
 // evacuate sends an evacuation, to any host if target is "".
 func (s *sim) evacuate(id, target string) string {
-	s.t.Helper()
-	body := `{"evacuate":{}}`
-	if target != "" {
-		body = `{"evacuate":{"host":"` + target + `"}}`
-	}
-	return said(s.do("POST", "/v2.1/servers/"+id+"/action", body))
+	return said(s.cloud.Evacuate(id, target, false, "req-"+id))
 }
 
 // accepted is evacuate that must be.
 func (s *sim) accepted(id, target string) {
 	s.t.Helper()
-	if got := s.evacuate(id, target); got != "200" {
+	if got := s.evacuate(id, target); got != "ok" {
 		s.t.Fatalf("evacuate to %q: %s", target, got)
 	}
 }
 
-// server is an instance as the API shows it: status, vm_state, task, host.
+// server is an instance as Nova shows it: status, vm_state, task, host.
 func (s *sim) server(id string) string {
-	s.t.Helper()
-	w := s.do("GET", "/v2.1/servers/"+id, "")
-	if w.Code != 200 {
-		return fmt.Sprint(w.Code)
+	i, err := s.cloud.Server(id)
+	if err != nil {
+		return said(err)[:3]
 	}
-	var body struct{ Server map[string]any }
-	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
-		s.t.Fatal(err)
+	or := func(text string) string {
+		if text == "" {
+			return "-"
+		}
+		return text
 	}
-	task := body.Server["OS-EXT-STS:task_state"]
-	if task == nil {
-		task = "-"
-	}
-	return fmt.Sprint(body.Server["status"], " ", body.Server["OS-EXT-STS:vm_state"], " ", task, " ", body.Server["OS-EXT-SRV-ATTR:host"])
+	return fmt.Sprint(i.Status, " ", i.VMState, " ", or(i.TaskState), " ", or(i.Host))
 }
 
 func (s *sim) fault(id string) string {
 	s.t.Helper()
-	server := s.get("/v2.1/servers/" + id)["server"].(map[string]any)
-	if server["fault"] == nil {
-		return ""
+	i, err := s.cloud.Server(id)
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	return server["fault"].(map[string]any)["message"].(string)
+	return i.Fault
 }
 
 // records are an instance's, oldest first: status and destination.
 func (s *sim) records(id string) string {
-	s.t.Helper()
 	var all []string
-	for _, m := range s.get("/v2.1/os-migrations?migration_type=evacuation&instance_uuid=" + id)["migrations"].([]any) {
-		m := m.(map[string]any)
-		dest := m["dest_compute"]
-		if dest == nil {
+	for _, m := range s.cloud.Migrations("") {
+		if m.Instance != id {
+			continue
+		}
+		dest := m.Dest
+		if dest == "" {
 			dest = "?"
 		}
-		all = append([]string{fmt.Sprint(m["status"], " ", dest)}, all...)
+		all = append(all, fmt.Sprint(m.Status, " ", dest))
 	}
 	return strings.Join(all, ", ")
 }

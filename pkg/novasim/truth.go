@@ -1,6 +1,7 @@
 package novasim
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -82,6 +83,32 @@ func (c *Cloud) Check() []Breach {
 func (c *Cloud) Report() Report {
 	defer c.look()()
 	return c.report()
+}
+
+// Wait waits until the report is as it should be. It gives the last report, and false if the
+// context was done first. Under the wall clock it drives the cloud by itself; under any other
+// it goes on when somebody moves the clock.
+func (c *Cloud) Wait(ctx context.Context, reached func(Report) bool) (Report, bool) {
+	for {
+		unlock := c.look()
+		report, wake, next := c.report(), c.wake, time.Hour
+		if len(c.due) > 0 {
+			next = c.due[0].at.Sub(c.now)
+		}
+		unlock()
+		if reached(report) {
+			return report, true
+		}
+		due := time.NewTimer(max(next, time.Millisecond))
+		select {
+		case <-wake:
+		case <-due.C:
+		case <-ctx.Done():
+			due.Stop()
+			return report, false
+		}
+		due.Stop()
+	}
 }
 
 func (c *Cloud) report() Report {
@@ -236,8 +263,8 @@ func (c *Cloud) State() State {
 			Accepted: len(i.attempts)})
 	}
 	for _, m := range c.migrations {
-		if m.open() && !m.instance.deleted {
-			s.OpenRecords = append(s.OpenRecords, OpenRecord{m.id, m.instance.id, m.source, m.dest, m.status})
+		if m.open() && !m.of.deleted {
+			s.OpenRecords = append(s.OpenRecords, OpenRecord{m.ID, m.of.id, m.Source, m.Dest, m.Status})
 		}
 	}
 	return s

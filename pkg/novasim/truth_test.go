@@ -1,7 +1,6 @@
 package novasim
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -14,7 +13,7 @@ func TestBreaches(t *testing.T) {
 		do         func(s *sim, id string)
 	}{
 		{"an evacuation from a host that was only forced down splits the brain", "source_alive split_brain", func(s *sim, id string) {
-			s.service("compute-1", `{"forced_down":true}`)
+			s.setForcedDown("compute-1", true)
 			s.accepted(id, "compute-2")
 			s.pass(time.Minute)
 		}},
@@ -116,18 +115,25 @@ func TestTheBookkeepingHolds(t *testing.T) {
 				s.host(host.Draw(r, "host"), HostChange{Hang: new(rapid.Bool().Draw(r, "hang")), Fail: new(rapid.SampledFrom([]string{"", "boom"}).Draw(r, "fail"))})
 			},
 			"service": func(r *rapid.T) {
-				s.service(host.Draw(r, "host"), fmt.Sprintf(`{"forced_down":%v}`, rapid.Bool().Draw(r, "forced")))
+				s.setForcedDown(host.Draw(r, "host"), rapid.Bool().Draw(r, "forced"))
 			},
 			"evacuate": func(r *rapid.T) {
-				if s.evacuate(rapid.SampledFrom(ids).Draw(r, "instance"), "") == "200" {
+				if s.evacuate(rapid.SampledFrom(ids).Draw(r, "instance"), "") == "ok" {
 					accepted++
 				}
 			},
 			"action": func(r *rapid.T) {
-				s.do("POST", "/v2.1/servers/"+rapid.SampledFrom(ids).Draw(r, "instance")+"/action",
-					rapid.SampledFrom([]string{`{"os-stop":null}`, `{"os-start":null}`, `{"os-resetState":{"state":"error"}}`}).Draw(r, "action"))
+				id := rapid.SampledFrom(ids).Draw(r, "instance")
+				switch rapid.SampledFrom([]string{"stop", "start", "reset"}).Draw(r, "action") {
+				case "stop":
+					_ = s.cloud.Stop(id, "")
+				case "start":
+					_ = s.cloud.Start(id, "")
+				case "reset":
+					_ = s.cloud.ResetState(id, "error", "")
+				}
 			},
-			"delete": func(r *rapid.T) { s.do("DELETE", "/v2.1/servers/"+rapid.SampledFrom(ids).Draw(r, "instance"), "") },
+			"delete": func(r *rapid.T) { _ = s.cloud.Delete(rapid.SampledFrom(ids).Draw(r, "instance")) },
 			"": func(r *rapid.T) {
 				report, state := s.cloud.Report(), s.cloud.State()
 				lost := 0

@@ -94,7 +94,7 @@ func TestAnotherSupervisorLetsAHostInWhenTheFirstCannotReachNova(t *testing.T) {
 func TestAnOperatorsDisableOutlivesTheReturn(t *testing.T) {
 	simulate(t, 5, func(w *world) {
 		disabled, reason := "disabled", "disk is being replaced"
-		w.must(w.cloud.SetService("compute-1", &disabled, &reason, nil))
+		w.must(w.cloud.SetService("compute-1", novasim.ServiceChange{Status: &disabled, DisabledReason: &reason}))
 		w.start("ctl1")
 		w.fence()
 		w.evacuated(5)

@@ -630,7 +630,9 @@ func TestAFencingThatLiesInTheFutureIsCarriedAtOnceAndNamed(t *testing.T) {
 		if took := time.Since(began); took > time.Minute || r.Done != 5 {
 			w.Errorf("evacuated after %v: %s", took, r.Encode())
 		}
-		if !slices.ContainsFunc(w.log.AllEntries(), func(e *logrus.Entry) bool { return strings.Contains(e.Message, "ahead of this one: set the clocks right") }) {
+		if !slices.ContainsFunc(w.log.AllEntries(), func(e *logrus.Entry) bool {
+			return strings.Contains(e.Message, "ahead of this one: set the clocks right")
+		}) {
 			w.Error("nobody was told that the clocks are apart")
 		}
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/novasim/control"
 	"github.com/nova-evac/nova-evac/test/e2e/lab"
 )
 
@@ -76,7 +77,7 @@ func carry(ctx context.Context, hosts, instances int, rebuild time.Duration) (r 
 	if err != nil {
 		return r, err
 	}
-	cloud, records := novasim.Control{URL: url}, cib.File{Path: filepath.Join(dir, "records")}
+	cloud, records := control.Client{URL: url}, cib.File{Path: filepath.Join(dir, "records")}
 	for _, host := range dead {
 		if err := cloud.ChangeHost(ctx, host, novasim.HostChange{Power: "off"}); err != nil {
 			return r, err

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/novasim/api"
 	"github.com/nova-evac/nova-evac/test/e2e/lab"
 )
 
@@ -104,7 +105,7 @@ func agents(context.Context) error {
 	if err != nil {
 		return err
 	}
-	cloud := httptest.NewServer(novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2"}}).Handler())
+	cloud := httptest.NewServer(api.New(novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2"}}), api.Config{}))
 	defer cloud.Close()
 	env := []string{}
 	for name, value := range map[string]string{"auth_url": cloud.URL + "/v3", "username": "admin", "password": "secret", "tenant_name": "admin",

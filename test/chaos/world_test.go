@@ -1014,7 +1014,7 @@ func (w *world) operate() {
 			w.log("%s is forced down, as its record asks", r.Host)
 			w.operated[r.Host] = time.Now()
 			down := true
-			_ = w.cloud.SetService(r.Host, nil, nil, &down)
+			_ = w.cloud.SetService(r.Host, novasim.ServiceChange{ForcedDown: &down})
 		}
 		if strings.Contains(r.Wait.String(), "then 'nova-evac admit "+r.Host+"'") && time.Since(w.operated[r.Host]) > time.Minute {
 			w.operated[r.Host] = time.Now()

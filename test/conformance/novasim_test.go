@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/novasim"
+	"github.com/nova-evac/nova-evac/pkg/novasim/api"
 )
 
 func TestTheSimulatedCloud(t *testing.T) {
 	cloud := novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2", "compute-3", "compute-4"}, RebuildTime: 50 * time.Millisecond, ReportInterval: 100 * time.Millisecond, RPCTimeout: 500 * time.Millisecond})
-	server := httptest.NewServer(cloud.Handler())
+	server := httptest.NewServer(api.New(cloud, api.Config{}))
 	defer server.Close()
 	change := func(host string, c novasim.HostChange) error { return cloud.ChangeHost(host, c) }
 	freeze := func(service, what string) error {

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/control"
-	"github.com/nova-evac/nova-evac/pkg/novasim"
+	simcontrol "github.com/nova-evac/nova-evac/pkg/novasim/control"
 	"github.com/nova-evac/nova-evac/test/e2e/lab"
 )
 
@@ -50,7 +50,7 @@ func up(t *testing.T, cloud string, remotes int) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{T: t, Lab: l, sim: novasim.Control{URL: l.CloudURL(), HTTP: l.HTTP()}}
+	c := &cluster{T: t, Lab: l, sim: simcontrol.Client{URL: l.CloudURL(), HTTP: l.HTTP()}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			dir := filepath.Join(os.TempDir(), "nova-evac-e2e-logs-"+cloud)
@@ -69,7 +69,7 @@ func up(t *testing.T, cloud string, remotes int) *cluster {
 type cluster struct {
 	*testing.T
 	*lab.Lab
-	sim novasim.Control
+	sim simcontrol.Client
 }
 
 func (c *cluster) must(err error) {
@@ -299,7 +299,7 @@ func TestClusterWithSimulatedCloud(t *testing.T) {
 			}
 		}},
 		{"Keystone answers 503 for a minute and no token is valid", func(c *cluster, _ string) {
-			_, err := c.sim.AddFault(c.Context(), novasim.Fault{Match: novasim.Match{Kind: "keystone"}, Status: 503, For: "60s"})
+			_, err := c.sim.AddFault(c.Context(), simcontrol.Fault{Match: simcontrol.Match{Kind: "keystone"}, Status: 503, For: "60s"})
 			c.must(err)
 			c.must(c.sim.RevokeTokens(c.Context()))
 		}},
@@ -317,7 +317,7 @@ func TestClusterWithSimulatedCloud(t *testing.T) {
 	}
 
 	run("Keystone answers 503 during the fencing", one, func(c *cluster) {
-		_, err := c.sim.AddFault(c.Context(), novasim.Fault{Match: novasim.Match{Kind: "keystone"}, Status: 503, For: "20s"})
+		_, err := c.sim.AddFault(c.Context(), simcontrol.Fault{Match: simcontrol.Match{Kind: "keystone"}, Status: 503, For: "20s"})
 		c.must(err)
 		c.must(c.sim.RevokeTokens(c.Context()))
 		c.must(c.Kill(c.Context(), "compute-1", "crash"))

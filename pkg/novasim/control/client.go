@@ -1,4 +1,4 @@
-package novasim
+package control
 
 import (
 	"bytes"
@@ -10,10 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/novasim"
 )
 
-// Control speaks to a simulated cloud's control API, for tests.
-type Control struct {
+// Client speaks to a simulated cloud's control API, for tests.
+type Client struct {
 	// URL is the cloud's, without a path.
 	URL string
 	// HTTP sends the requests; nil is http.DefaultClient.
@@ -21,93 +23,93 @@ type Control struct {
 }
 
 // State gives the state of the cloud.
-func (c Control) State(ctx context.Context) (s State, err error) {
+func (c Client) State(ctx context.Context) (s novasim.State, err error) {
 	return s, c.call(ctx, http.MethodGet, "state", nil, &s)
 }
 
 // Requests gives the requests to the cloud so far.
-func (c Control) Requests(ctx context.Context) (r Requests, err error) {
+func (c Client) Requests(ctx context.Context) (r Requests, err error) {
 	return r, c.call(ctx, http.MethodGet, "requests", nil, &r)
 }
 
 // Check gives the report about the cloud.
-func (c Control) Check(ctx context.Context) (r Report, err error) {
+func (c Client) Check(ctx context.Context) (r novasim.Report, err error) {
 	return r, c.call(ctx, http.MethodGet, "check", nil, &r)
 }
 
 // Reset puts the cloud back into its first state.
-func (c Control) Reset(ctx context.Context) error {
+func (c Client) Reset(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "reset", nil, nil)
 }
 
 // AddInstances makes instances and returns their ids.
-func (c Control) AddInstances(ctx context.Context, batch Batch) ([]string, error) {
-	var answer added
+func (c Client) AddInstances(ctx context.Context, batch novasim.Batch) ([]string, error) {
+	var answer Added
 	err := c.call(ctx, http.MethodPost, "instances", batch, &answer)
 	return answer.IDs, err
 }
 
 // AddHost makes a compute host.
-func (c Control) AddHost(ctx context.Context, name string) error {
-	return c.call(ctx, http.MethodPost, "hosts", map[string]string{"name": name}, nil)
+func (c Client) AddHost(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodPost, "hosts", NewHost{name}, nil)
 }
 
 // ChangeHost changes a host.
-func (c Control) ChangeHost(ctx context.Context, name string, change HostChange) error {
+func (c Client) ChangeHost(ctx context.Context, name string, change novasim.HostChange) error {
 	return c.call(ctx, http.MethodPost, "hosts/"+url.PathEscape(name), change, nil)
 }
 
 // ChangeControllers freezes or thaws the controllers' services.
-func (c Control) ChangeControllers(ctx context.Context, change ControllerChange) error {
+func (c Client) ChangeControllers(ctx context.Context, change novasim.ControllerChange) error {
 	return c.call(ctx, http.MethodPost, "controllers", change, nil)
 }
 
 // AddFault adds a fault from now on, and returns its id.
-func (c Control) AddFault(ctx context.Context, f Fault) (int, error) {
-	var answer faultAdded
+func (c Client) AddFault(ctx context.Context, f Fault) (int, error) {
+	var answer FaultAdded
 	err := c.call(ctx, http.MethodPost, "faults", f, &answer)
 	return answer.ID, err
 }
 
 // RemoveFault removes one fault.
-func (c Control) RemoveFault(ctx context.Context, id int) error {
+func (c Client) RemoveFault(ctx context.Context, id int) error {
 	return c.call(ctx, http.MethodDelete, "faults/"+strconv.Itoa(id), nil, nil)
 }
 
 // ClearFaults removes all faults.
-func (c Control) ClearFaults(ctx context.Context) error {
+func (c Client) ClearFaults(ctx context.Context) error {
 	return c.call(ctx, http.MethodDelete, "faults", nil, nil)
 }
 
 // SetLatency is how long every request takes from now on.
-func (c Control) SetLatency(ctx context.Context, d time.Duration) error {
-	return c.call(ctx, http.MethodPost, "latency", baseLatency{d.String()}, nil)
+func (c Client) SetLatency(ctx context.Context, d time.Duration) error {
+	return c.call(ctx, http.MethodPost, "latency", Latency{d.String()}, nil)
 }
 
 // RevokeTokens invalidates every token that was given out so far.
-func (c Control) RevokeTokens(ctx context.Context) error {
+func (c Client) RevokeTokens(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "tokens/revoke", nil, nil)
 }
 
 // WaitEvacuated waits until so many instances have been evacuated and run. After the timeout
 // it fails, and gives the report all the same.
-func (c Control) WaitEvacuated(ctx context.Context, n int, timeout time.Duration) (Report, error) {
+func (c Client) WaitEvacuated(ctx context.Context, n int, timeout time.Duration) (novasim.Report, error) {
 	return c.wait(ctx, "evacuated_at_least", n, timeout)
 }
 
 // WaitInProgress waits until so many evacuations are under way at once.
-func (c Control) WaitInProgress(ctx context.Context, n int, timeout time.Duration) (Report, error) {
+func (c Client) WaitInProgress(ctx context.Context, n int, timeout time.Duration) (novasim.Report, error) {
 	return c.wait(ctx, "in_progress_at_least", n, timeout)
 }
 
-func (c Control) wait(ctx context.Context, what string, n int, timeout time.Duration) (r Report, err error) {
+func (c Client) wait(ctx context.Context, what string, n int, timeout time.Duration) (r novasim.Report, err error) {
 	q := url.Values{what: {strconv.Itoa(n)}, "timeout": {timeout.String()}}
 	return r, c.call(ctx, http.MethodGet, "wait?"+q.Encode(), nil, &r)
 }
 
 // call sends one request. An answer other than 200 is an error; a report that comes
 // with it is read all the same.
-func (c Control) call(ctx context.Context, method, path string, body, into any) error {
+func (c Client) call(ctx context.Context, method, path string, body, into any) error {
 	var text bytes.Buffer
 	if body != nil {
 		if err := json.NewEncoder(&text).Encode(body); err != nil {

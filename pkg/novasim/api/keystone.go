@@ -1,10 +1,12 @@
-package novasim
+package api
 
 import (
 	"crypto/subtle"
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/nova-evac/nova-evac/pkg/novasim"
 )
 
 type token struct {
@@ -15,11 +17,11 @@ type token struct {
 // Member is the user that is no administrator.
 const Member = "demo"
 
-func (c *Cloud) root(r *request) reply {
+func (s *Server) root(r *request) reply {
 	return reply{code: http.StatusMultipleChoices, body: map[string]any{"versions": map[string]any{"values": []any{identity(r)}}}}
 }
 
-func (c *Cloud) keystoneVersion(r *request) reply { return ok(map[string]any{"version": identity(r)}) }
+func (s *Server) keystoneVersion(r *request) reply { return ok(map[string]any{"version": identity(r)}) }
 
 func identity(r *request) map[string]any {
 	return map[string]any{"id": "v3.14", "status": "stable", "updated": "2020-04-07T00:00:00Z", "links": links("self", r.base+"/v3/"),
@@ -63,51 +65,77 @@ type authRequest struct {
 }
 
 // authenticate is POST /v3/auth/tokens.
-func (c *Cloud) authenticate(r *request) reply {
+func (s *Server) authenticate(r *request) reply {
 	var body authRequest
-	if refused := r.decode(&body); refused != nil {
-		return reply{code: 400, body: map[string]any{"error": map[string]any{"code": 400, "title": "Bad Request", "message": refused.message}}}
+	if err := r.decode(&body); err != nil {
+		return reply{code: 400, body: map[string]any{"error": map[string]any{"code": 400, "title": "Bad Request", "message": err.Error()}}}
 	}
-	secret := func(given string) bool { return subtle.ConstantTimeCompare([]byte(given), []byte(c.cfg.Password)) == 1 }
-	who := body.Auth.Identity
-	scoped, admin := false, false
-	switch {
-	case slices.Contains(who.Methods, "application_credential"):
-		if who.ApplicationCredential.ID != c.cfg.ApplicationCredential || !secret(who.ApplicationCredential.Secret) {
-			return unauthorized(r.base)
-		}
-		scoped, admin = true, true // by itself
-	case slices.Contains(who.Methods, "password"):
-		admin = who.Password.User.is("u-admin", c.cfg.User)
-		if !admin && !who.Password.User.is("u-member", Member) || !secret(who.Password.User.Password) {
-			return unauthorized(r.base)
-		}
-	default:
+	known, admin, scoped := s.identify(body)
+	if scope := body.Auth.Scope; known && scope != nil && scope.Project != nil {
+		known, scoped = scope.Project.is(adminProject, s.cfg.Project), true
+	}
+	if !known {
 		return unauthorized(r.base)
 	}
-	if scope := body.Auth.Scope; scope != nil && scope.Project != nil {
-		if !scope.Project.is(adminProject, c.cfg.Project) {
-			return unauthorized(r.base)
-		}
-		scoped = true
-	}
-	t := token{expires: c.now.Add(c.cfg.TokenLifetime), admin: admin && scoped}
-	id := "gAAAAA" + uuid(c.noise)
-	c.tokens[id] = t
+	t := token{expires: r.now.Add(s.cfg.TokenLifetime), admin: admin && scoped}
+	id := "gAAAAA" + novasim.UUID(s.noise)
+	s.tokens[id] = t
 	domain := map[string]string{"id": "default", "name": "Default"}
-	user, userID, role := c.cfg.User, "u-admin", "admin"
+	user, userID, role := s.cfg.User, "u-admin", "admin"
 	if !admin {
 		user, userID, role = Member, "u-member", "member"
 	}
-	answer := map[string]any{"methods": who.Methods, "issued_at": keystoneTime(c.now), "expires_at": keystoneTime(t.expires),
+	answer := map[string]any{"methods": body.Auth.Identity.Methods, "issued_at": keystoneTime(r.now), "expires_at": keystoneTime(t.expires),
 		"audit_ids": []string{r.id}, "user": map[string]any{"id": userID, "name": user, "domain": domain, "password_expires_at": nil}}
 	if scoped {
-		answer["project"] = map[string]any{"id": adminProject, "name": c.cfg.Project, "domain": domain}
+		answer["project"] = map[string]any{"id": adminProject, "name": s.cfg.Project, "domain": domain}
 		answer["roles"] = []any{map[string]string{"id": "r-" + role, "name": role}}
 		answer["is_domain"] = false
 		answer["catalog"] = catalog(r.base)
 	}
 	return reply{code: http.StatusCreated, headers: map[string]string{"X-Subject-Token": id}, body: map[string]any{"token": answer}}
+}
+
+// identify finds out who asks for a token: whether it is a user, whether an administrator,
+// and whether the credentials have a project by themselves.
+func (s *Server) identify(body authRequest) (known, admin, scoped bool) {
+	secret := func(given string) bool { return subtle.ConstantTimeCompare([]byte(given), []byte(s.cfg.Password)) == 1 }
+	who := body.Auth.Identity
+	switch {
+	case slices.Contains(who.Methods, "application_credential"):
+		return who.ApplicationCredential.ID == s.cfg.ApplicationCredential && secret(who.ApplicationCredential.Secret), true, true
+	case slices.Contains(who.Methods, "password"):
+		user := who.Password.User
+		admin = user.is("u-admin", s.cfg.User)
+		return (admin || user.is("u-member", Member)) && secret(user.Password), admin, false
+	}
+	return false, false, false
+}
+
+// unauthorized is Keystone's answer, and that of its middleware in front of Nova.
+func unauthorized(base string) reply {
+	return reply{code: 401, headers: map[string]string{"WWW-Authenticate": `Keystone uri="` + base + `/v3"`},
+		body: map[string]any{"error": map[string]any{"code": 401, "title": "Unauthorized",
+			"message": "The request you have made requires authentication."}}}
+}
+
+// withToken asks for a valid token.
+func (s *Server) withToken(handle func(*request) reply) func(*request) reply {
+	return func(r *request) reply {
+		t, known := s.tokens[r.Header.Get("X-Auth-Token")]
+		if !known || !r.now.Before(t.expires) {
+			return unauthorized(r.base)
+		}
+		r.admin = t.admin
+		return handle(r)
+	}
+}
+
+// RevokeTokens invalidates every token that was given out so far.
+func (s *Server) RevokeTokens() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens = map[string]token{}
 }
 
 func catalog(base string) []any {

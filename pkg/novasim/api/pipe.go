@@ -1,4 +1,4 @@
-package novasim
+package api
 
 import (
 	"context"
