@@ -105,16 +105,8 @@ func (c *Cloud) ChangeHost(name string, change HostChange) error {
 	if err != nil {
 		return fmt.Errorf("claim_delay: %w", err)
 	}
-	power := h.power && change.Power == "" || change.Power == "on"
-	switch {
-	case !slices.Contains([]string{"", "on", "off"}, change.Power):
-		return fmt.Errorf("power: %q is neither on nor off", change.Power)
-	case !slices.Contains([]string{"", "start", "stop", "kill", "held"}, change.Compute):
-		return fmt.Errorf("compute: %q is none of start, stop, kill, held", change.Compute)
-	case change.Compute == "start" && !power:
-		return fmt.Errorf("host %s has no power", name)
-	case change.Compute == "start" && h.draining && change.Power != "off":
-		return fmt.Errorf("nova-compute of %s is still stopping", name)
+	if err := change.check(h); err != nil {
+		return err
 	}
 	h.rebuildTime, h.claimDelay = rebuildTime, claimDelay
 	if change.Fail != nil {
@@ -130,15 +122,42 @@ func (c *Cloud) ChangeHost(name string, change HostChange) error {
 		h.resume = *change.ResumeGuests
 	}
 	if change.Hang != nil {
-		h.hang = *change.Hang
-		if !h.hang {
-			hung := h.hung
-			h.hung = nil
-			for _, goOn := range hung {
-				goOn()
-			}
-		}
+		h.setHang(*change.Hang)
 	}
+	c.changePower(h, change)
+	c.changeCompute(h, change.Compute)
+	return nil
+}
+
+// check refuses what is no change, or is impossible on a host.
+func (change HostChange) check(h *host) error {
+	power := h.power && change.Power == "" || change.Power == "on"
+	switch {
+	case !slices.Contains([]string{"", "on", "off"}, change.Power):
+		return fmt.Errorf("power: %q is neither on nor off", change.Power)
+	case !slices.Contains([]string{"", "start", "stop", "kill", "held"}, change.Compute):
+		return fmt.Errorf("compute: %q is none of start, stop, kill, held", change.Compute)
+	case change.Compute == "start" && !power:
+		return fmt.Errorf("host %s has no power", h.name)
+	case change.Compute == "start" && h.draining && change.Power != "off":
+		return fmt.Errorf("nova-compute of %s is still stopping", h.name)
+	}
+	return nil
+}
+
+func (h *host) setHang(on bool) {
+	h.hang = on
+	if on {
+		return
+	}
+	hung := h.hung
+	h.hung = nil
+	for _, goOn := range hung {
+		goOn()
+	}
+}
+
+func (c *Cloud) changePower(h *host, change HostChange) {
 	switch {
 	case change.Power == "off" && h.power:
 		h.power = false
@@ -150,7 +169,10 @@ func (c *Cloud) ChangeHost(name string, change HostChange) error {
 			c.startCompute(h)
 		}
 	}
-	switch change.Compute {
+}
+
+func (c *Cloud) changeCompute(h *host, to string) {
+	switch to {
 	case "start":
 		c.startCompute(h)
 	case "kill":
@@ -161,7 +183,6 @@ func (c *Cloud) ChangeHost(name string, change HostChange) error {
 			h.compute, h.draining = false, h.rebuilding > 0
 		}
 	}
-	return nil
 }
 
 // ParseDuration reads a duration of the control API. An empty text leaves it as it was; a
@@ -186,12 +207,9 @@ func (c *Cloud) killCompute(h *host) {
 	h.rebuilding, h.waiting, h.hung = 0, nil, nil
 }
 
-// startCompute is init_host. It destroys the guests that were evacuated from here, whether
-// they have arrived elsewhere or not, and makes their records completed. Of several records
-// of one instance only the newest becomes completed, because Nova keeps them in a dict by
-// instance (nova/compute/manager.py, _destroy_evacuated_instances). An older record is left
-// for the next start, and may then destroy a guest that has come back (case N). Afterwards
-// nova-compute takes the messages that waited in the queue (case C).
+// startCompute is init_host. It destroys the guests that were evacuated from here, and starts
+// those that the host has lost where nova.conf says so. Afterwards nova-compute takes the
+// messages that waited in the queue (case C).
 func (c *Cloud) startCompute(h *host) {
 	if h.compute {
 		return
@@ -209,6 +227,23 @@ func (c *Cloud) startCompute(h *host) {
 	// nova/service.py starts the heartbeats after init_host, five seconds later.
 	h.compute, h.firstBeat = true, c.now.Add(min(firstBeat, c.cfg.ReportInterval/2))
 	h.boot++
+	c.destroyEvacuated(h)
+	if h.resume {
+		c.resumeGuests(h)
+	}
+	queue := h.queue
+	h.queue = nil
+	for _, take := range queue {
+		take()
+	}
+}
+
+// destroyEvacuated destroys the guests that were evacuated from a host, whether they have
+// arrived elsewhere or not, and makes their records completed. Of several records of one
+// instance only the newest becomes completed, because Nova keeps them in a dict by instance
+// (nova/compute/manager.py, _destroy_evacuated_instances). An older record is left for the
+// next start, and may then destroy a guest that has come back (case N).
+func (c *Cloud) destroyEvacuated(h *host) {
 	newest := map[string]*migration{}
 	for _, m := range c.migrations {
 		if m.Source == h.name && (m.open() || m.Status == nova.StatusDone) {
@@ -225,14 +260,6 @@ func (c *Cloud) startCompute(h *host) {
 			delete(h.allocated, m.of.id)
 			c.set(m, nova.StatusCompleted)
 		}
-	}
-	if h.resume {
-		c.resumeGuests(h)
-	}
-	queue := h.queue
-	h.queue = nil
-	for _, take := range queue {
-		take()
 	}
 }
 
