@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/url"
 	"slices"
 	"time"
 
@@ -21,19 +22,30 @@ func migrationQuery(version int) []string {
 	return keys
 }
 
+// changesSince checks a query, and gives its changes-since, zero for none. Below 2.59 Nova
+// ignores it, and every key that it does not know.
+func changesSince(q url.Values, version int) (since time.Time, err error) {
+	if version < 59 {
+		return since, nil
+	}
+	if err := unknownKeys(q, migrationQuery(version)); err != nil {
+		return since, err
+	}
+	text := q.Get("changes-since")
+	if text == "" {
+		return since, nil
+	}
+	if since, err = time.Parse(time.RFC3339, text); err != nil {
+		return since, novasim.Refuse(400, "Invalid input for query parameters changes-since. Value: %s. '%[1]s' is not a 'date-time'", text)
+	}
+	return since, nil
+}
+
 func (s *Server) listMigrations(r *request) reply {
 	q := r.URL.Query()
-	var since time.Time
-	if r.version >= 59 {
-		if err := unknownKeys(q, migrationQuery(r.version)); err != nil {
-			return refused(err)
-		}
-		if text := q.Get("changes-since"); text != "" {
-			var err error
-			if since, err = time.Parse(time.RFC3339, text); err != nil {
-				return refuse(400, "Invalid input for query parameters changes-since. Value: %s. '%[1]s' is not a 'date-time'", text)
-			}
-		}
+	since, err := changesSince(q, r.version)
+	if err != nil {
+		return refused(err)
 	}
 	list := slices.DeleteFunc(s.cloud.Migrations(q.Get("host")), func(m novasim.Migration) bool {
 		return !wanted(q, "instance_uuid", m.Instance) || !wanted(q, "status", string(m.Status)) || !wanted(q, "source_compute", m.Source) ||

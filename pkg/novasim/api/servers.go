@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -74,18 +75,9 @@ func (s *Server) listServers(r *request) reply {
 	if err := unknownKeys(q, serverQuery); r.version >= 75 && err != nil {
 		return refused(err)
 	}
-	name, err := regexp.Compile(q.Get("name"))
+	list, err := s.selectServers(q)
 	if err != nil {
-		return refuse(400, "Invalid input for query parameters name. Value: %s.", q.Get("name"))
-	}
-	// Without it only the administrator's own project is listed, and that has none.
-	all := q.Has("all_tenants") && slices.Contains([]string{"", "1", "t", "true", "on", "y", "yes"}, strings.ToLower(q.Get("all_tenants")))
-	var list []novasim.Server
-	for _, i := range slices.Backward(s.cloud.Servers(q.Get("host"))) { // newest first
-		if all && wanted(q, "project_id", tenant) && wanted(q, "tenant_id", tenant) && name.MatchString(i.Name) &&
-			(!q.Has("status") || slices.ContainsFunc(q["status"], func(s string) bool { return strings.EqualFold(s, i.Status) })) {
-			list = append(list, i)
-		}
+		return refused(err)
 	}
 	list, full, err := page(list, func(i novasim.Server) string { return i.ID }, q, s.cfg.PageLimit, "marker [%s] not found")
 	if err != nil {
@@ -100,6 +92,24 @@ func (s *Server) listServers(r *request) reply {
 		answer["servers_links"] = nextPage(r, list[len(list)-1].ID)
 	}
 	return ok(answer)
+}
+
+// selectServers gives the servers that a query asks for, newest first.
+func (s *Server) selectServers(q url.Values) (list []novasim.Server, err error) {
+	name, err := regexp.Compile(q.Get("name"))
+	if err != nil {
+		return nil, novasim.Refuse(400, "Invalid input for query parameters name. Value: %s.", q.Get("name"))
+	}
+	all := q.Has("all_tenants") && slices.Contains([]string{"", "1", "t", "true", "on", "y", "yes"}, strings.ToLower(q.Get("all_tenants")))
+	if !all || !wanted(q, "project_id", tenant) || !wanted(q, "tenant_id", tenant) {
+		return nil, nil // the administrator's own project, or another one: they have none
+	}
+	for _, i := range slices.Backward(s.cloud.Servers(q.Get("host"))) {
+		if name.MatchString(i.Name) && (!q.Has("status") || slices.ContainsFunc(q["status"], func(s string) bool { return strings.EqualFold(s, i.Status) })) {
+			list = append(list, i)
+		}
+	}
+	return list, nil
 }
 
 func (s *Server) showServer(r *request) reply {
