@@ -30,6 +30,8 @@ type cloud struct {
 	forced   []string // host and reason of what was forced down
 }
 
+func (n *cloud) Skew() time.Duration { return 0 }
+
 func (n *cloud) Services(ctx context.Context) ([]nova.Service, error) {
 	switch {
 	case n.panics:

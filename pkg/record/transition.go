@@ -56,6 +56,52 @@ func (r Record) NextGeneration(node string, now time.Time) Record {
 		Owner: r.Owner, Claim: r.Claim, Doubt: r.Doubt}
 }
 
+// Merged gives the record with all that another one says of the same host, which was recorded
+// under two names. node is the cluster's name of the host. Nothing of the other one is lost:
+// its instances are looked for once more, its doubt adds up, and who carries r starts over
+// where the other one was of a later fencing, or may have sent something.
+func (r Record) Merged(other Record, node string, now time.Time) Record {
+	later := other.Witness().Later(r.Witness())
+	merged := r
+	merged.Node, merged.Updated = node, now
+	if later || other.Unfinished() && (other.Doubt > 0 || !r.Unfinished()) {
+		merged = r.NextGeneration(node, now)
+		merged.Gen = max(r.Gen, other.Gen) + 1
+		// Later than both, so that an owner sees it, and no earlier than Nova's witness of either.
+		if merged.Since = r.Since.Add(time.Second); later {
+			merged.Since = other.Since
+		}
+	}
+	merged.Doubt = r.Doubt + other.Doubt
+	switch {
+	case later:
+		merged.Back = other.Back
+	case other.Back.Beyond(r.Back) && r.Since.Sub(other.Since) < SameFencing:
+		merged.Back = other.Back
+	default:
+		merged.Back = r.Back
+	}
+	if merged.Back != NotBack && merged.Phase == Evacuated {
+		merged.Phase = Returning
+	}
+	if merged.Claim == "" {
+		merged.Claim = other.Claim
+	}
+	if merged.Refenced == 0 && other.Refenced > 0 {
+		merged.Refenced = 1
+	}
+	switch {
+	case r.Hold == HeldByOperator || other.Hold == HeldByOperator:
+		merged.Hold = HeldByOperator
+	case merged.Hold == HeldByName:
+		merged.Hold = ""
+	}
+	if merged.Owner == "" && merged.Unfinished() && !merged.OnHold() {
+		merged.Wait = ForSupervisor
+	}
+	return merged
+}
+
 // Seen notes a sign that the host is on. It returns false where the sign is known already.
 // An operator's Resumed applied to a host that was off, and ends.
 func (r Record) Seen(back Back, now time.Time) (Record, bool) {
@@ -193,7 +239,9 @@ func (r Record) HeldFor(source bool) Record {
 
 // OnHold reports whether no owner may carry the evacuation now. One that is HeldBySource
 // has an owner: the instances that were sent have to be followed.
-func (r Record) OnHold() bool { return r.Hold == HeldByGuard || r.Hold == HeldByOperator }
+func (r Record) OnHold() bool {
+	return r.Hold == HeldByGuard || r.Hold == HeldByOperator || r.Hold == HeldByName
+}
 
 // Unfinished reports whether there may still be something to evacuate.
 func (r Record) Unfinished() bool { return r.Phase == Fenced || r.Phase == Evacuating }

@@ -245,7 +245,7 @@ func (s *Supervisor) back(services []nova.Service) map[string]bool {
 		if r.Err != nil || r.Back == record.NotBack {
 			continue
 		}
-		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil {
+		for _, service := range toldOf(s.cloud(services), r.Record) {
 			on[service.Host] = true
 		}
 	}

@@ -182,9 +182,11 @@ func (s *Supervisor) busy() bool {
 	return s.claims.count() > 0 || slices.ContainsFunc(s.known.all(), s.carries)
 }
 
-// carries answers whether a record is one that this supervisor would carry.
+// carries answers whether a record is one that this supervisor would carry. One of which
+// nobody knows what host it is of may stay for ever, and is none: watchHosts looks after it.
 func (s *Supervisor) carries(r cib.Stored) bool {
-	return r.Err == nil && r.Unfinished() && (s.Only == nil || s.Only(r.Host))
+	nameless := r.Hold == record.HeldByName && r.Owner == ""
+	return r.Err == nil && r.Unfinished() && !nameless && (s.Only == nil || s.Only(r.Host))
 }
 
 // refuse takes in why this node must not act, and gives the pause until the next look. A

@@ -8,6 +8,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -65,13 +66,14 @@ func (s *Supervisor) compareHistory(ctx context.Context, ask func(context.Contex
 	if err != nil {
 		return err
 	}
-	of, clock := s.recordsOf(all, services), history.Clock{Ahead: s.Nova.Skew()}
+	cloud, of := s.cloud(services), s.recordsOf(all, services)
 	for _, f := range fencings {
-		service, err := nova.FindService(services, f.Target, s.Domain)
+		m := cloud.Named(f.Target)
+		service := m.Service
 		_, recorded := of[service.Host]
 		switch {
-		case err != nil, recorded, s.Now().Sub(f.Completed) > missedSince:
-		case clock.Fenced(f.Completed).Over(history.Stamp(service.Updated)): // it is back, or an operator has taken it in hand
+		case m.State != identity.One, recorded, len(identity.Recorded(all, f.Target)) > 0, s.Now().Sub(f.Completed) > missedSince:
+		case cloud.Clock.Fenced(f.Completed).Over(history.Stamp(service.Updated)): // it is back, or an operator has taken it in hand
 		default:
 			s.Log.WithField("host", service.Host).Warnf("it was fenced at %s, is silent since, and has no record: 'nova-evac host %s' evacuates it",
 				f.Completed.UTC().Format(time.RFC3339), service.Host)
@@ -171,25 +173,23 @@ func (s *Supervisor) stillFenced(ctx context.Context, host string, found record.
 	if err != nil {
 		return err
 	}
-	service, err := nova.FindService(services, host, "")
-	if err != nil {
-		return err
+	m := s.cloud(services).Named(host)
+	if m.State != identity.One {
+		return m.Err()
 	}
+	service := m.Service
 	if again, ours := record.ParseReason(service.DisabledReason); !ours || !service.ForcedDown || again != found {
 		return errLetIn
 	}
 	return nil
 }
 
-// recordsOf finds the records of Nova's hosts, by Nova's names.
+// recordsOf finds the records of Nova's hosts, by Nova's names: of one that is recorded under
+// two names, the one that is carried.
 func (s *Supervisor) recordsOf(all []cib.Stored, services []nova.Service) map[string]cib.Stored {
 	of := map[string]cib.Stored{}
-	for _, r := range all {
-		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil {
-			if _, first := of[service.Host]; !first {
-				of[service.Host] = r
-			}
-		}
+	for host, records := range s.cloud(services).ByHost(all) {
+		of[host] = records[0]
 	}
 	return of
 }
