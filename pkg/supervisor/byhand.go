@@ -142,6 +142,12 @@ func lookUp(ctx context.Context, n evacuate.Nova, records cib.Records, host, dom
 	if err != nil {
 		return f, err
 	}
+	if of := identity.Recorded(all, host); f.match.State == identity.Unknown && len(of) == 1 {
+		// It is a name that only the record knows, such as the node's.
+		if m := f.cloud.Of(of[0].Record); m.State == identity.One {
+			f.match = m
+		}
+	}
 	if f.match.State == identity.One {
 		f.records = f.cloud.ByHost(all)[f.match.Service.Host]
 	}

@@ -28,7 +28,7 @@ func (l *ledgers) of(host string, p evacuate.Policy) *evacuate.Ledger {
 func (l *ledgers) close(host string, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.byHost[host].Open(now) {
+	if of := l.byHost[host]; of != nil && !of.Open(now) {
 		delete(l.byHost, host)
 	}
 }
