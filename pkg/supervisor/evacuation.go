@@ -42,23 +42,29 @@ func (e *evacuation) run() {
 	var beside sync.WaitGroup
 	beside.Go(func() { e.writeProgress(working) })
 	beside.Go(func() { e.watchSource(working, looked) })
-	service, is := e.identify()
+	host, ledger := e.identify()
 	switch {
-	case !is && e.ctx.Err() != nil: // nothing was sent
+	case ledger == nil && e.ctx.Err() != nil: // nothing was sent
 		cause := context.Cause(e.ctx)
 		e.cancel(nil)
 		beside.Wait()
 		e.end(cause, cause, e.stored().Doubt == 0)
 		return
-	case !is || e.fresh && !e.passes():
+	case ledger == nil:
+		e.cancel(nil)
+		beside.Wait()
+		return
+	}
+	if e.fresh && !e.passes() {
+		e.s.ledgers.giveBack(host, e.s.Now())
 		e.cancel(nil)
 		beside.Wait()
 		return
 	}
 	<-looked // nothing is sent before, and a look that sends nothing is repeated seconds later
-	engine := e.engine(service.Host)
+	engine := e.engine(host, ledger)
 	err := engine.Run(e.ctx)
-	e.s.ledgers.close(service.Host, e.s.Now())
+	e.s.ledgers.giveBack(host, e.s.Now())
 	cause := context.Cause(e.ctx)
 	done()
 	beside.Wait()
@@ -75,13 +81,13 @@ func (e *evacuation) run() {
 }
 
 // engine is what carries the host, under its name in Nova.
-func (e *evacuation) engine(host string) *evacuate.Evacuation {
+func (e *evacuation) engine(host string, ledger *evacuate.Ledger) *evacuate.Evacuation {
 	claimed := e.stored()
 	return &evacuate.Evacuation{
 		Host: host, Witness: claimed.Witness(), Prior: e.prior, Doubt: claimed.Doubt,
 		Nova: e.s.Nova, Policy: e.s.Policy, Poll: e.s.novaPoll, Now: e.s.Now, May: e.s.May,
 		Source: e.source, Back: e.s.back, Report: e.report, AddDoubt: e.addDoubt,
-		Ledger: e.s.ledgers.of(host, e.s.Policy), Log: e.log,
+		Ledger: ledger, Log: e.log,
 	}
 }
 

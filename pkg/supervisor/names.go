@@ -47,16 +47,22 @@ func (s *Supervisor) whichHost(ctx context.Context, r record.Record, cloud ident
 	return m.Service, hostEmpty{record: r.Host, host: m.Service.Host, since: silentSince(m)}, nil
 }
 
-// identify finds out which of Nova's hosts is to be evacuated, until Nova has answered. It
-// returns false where that is not known, so that the record is held, and where the host is
-// carried under another name. Nothing has been sent before.
-func (e *evacuation) identify() (nova.Service, bool) {
+// identify finds out which of Nova's hosts is to be evacuated, until Nova has answered, and
+// takes the host's ledger into use. There is none where that is not known, so that the record
+// is held, and where the host is carried under another name. Nothing has been sent before.
+func (e *evacuation) identify() (host string, ledger *evacuate.Ledger) {
 	pause := time.NewTicker(time.Second)
 	defer pause.Stop()
 	for {
 		service, is, err := e.identifyNow()
-		if err == nil || e.ctx.Err() != nil {
-			return service, is && e.ctx.Err() == nil
+		switch {
+		case e.ctx.Err() != nil, err == nil && !is:
+			return "", nil
+		case err == nil:
+			if ledger = e.s.ledgers.take(service.Host, e.s.Policy); ledger != nil {
+				return service.Host, ledger
+			}
+			err = &otherWorkError{service.Host, e.s.Owner}
 		}
 		e.report(evacuate.Progress{Wait: err.Error()})
 		select {
@@ -66,7 +72,7 @@ func (e *evacuation) identify() (nova.Service, bool) {
 	}
 }
 
-// otherWorkError: the host is being carried under another name.
+// otherWorkError: the host is being carried under another record.
 type otherWorkError struct{ host, owner string }
 
 func (e *otherWorkError) Error() string {

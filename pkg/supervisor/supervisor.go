@@ -102,7 +102,7 @@ func New(o Options) *Supervisor {
 	s := &Supervisor{Options: o, quit: make(chan struct{}),
 		permit: permit{now: o.Now, log: o.Log, refusal: errNotSeenYet},
 		known:  knownRecords{letIn: map[string]record.Witness{}},
-		claims: claims{byHost: map[string]*claim{}}, ledgers: ledgers{byHost: map[string]*evacuate.Ledger{}},
+		claims: claims{byHost: map[string]*claim{}}, ledgers: ledgers{byHost: map[string]*evacuate.Ledger{}, taken: map[string]bool{}},
 	}
 	s.takeover = takeover{s: s, noted: map[string]owner{}}
 	s.came.Store(o.Now().UnixNano())
