@@ -284,7 +284,7 @@ func (c *call) on(ctx context.Context) int {
 			continue
 		}
 		var found bool
-		if s, found = c.recorded(all); !found || !s.Unfinished() {
+		if s, found = identity.Plugged(all, c.host, c.node); !found || !s.Unfinished() {
 			return exitOK
 		}
 	}
@@ -297,25 +297,11 @@ func (c *call) noteBack(ctx context.Context) (cib.Stored, error) {
 		return cib.Stored{}, err
 	}
 	name := c.host
-	if s, found := c.recorded(all); found {
+	if s, found := identity.Plugged(all, c.host, c.node); found {
 		name = s.Host
 	}
 	s, _, err := cib.NoteBack(ctx, c.records, name, c.Now())
 	return s, err
-}
-
-// recorded finds the host's record: under the plug, or under another name of it, such as the
-// one that an operator gave.
-func (c *call) recorded(all []cib.Stored) (cib.Stored, bool) {
-	if s, found := cib.Find(all, c.host); found {
-		return s, true
-	}
-	for _, name := range []string{c.host, c.node} {
-		if meant := identity.Recorded(all, name); name != "" && len(meant) == 1 {
-			return meant[0], true
-		}
-	}
-	return cib.Stored{}, false
 }
 
 // status is "off" while the host has a record that is not returning; Nova is asked only
@@ -328,7 +314,7 @@ func (c *call) status(ctx context.Context) int {
 	if err != nil {
 		return c.fail(err)
 	}
-	if s, found := c.recorded(all); found && s.Err == nil && s.Phase != record.Returning {
+	if s, found := identity.Plugged(all, c.host, c.node); found && s.Err == nil && s.Phase != record.Returning {
 		fmt.Fprintln(c.Stdout, "Status: OFF")
 		return exitOff
 	}

@@ -119,7 +119,7 @@ func TestOffRecordsTheHostAndTellsNova(t *testing.T) {
 	if r.code != 0 || !found || s.Phase != record.Fenced || s.Gen != 1 || s.Node != "node-1" {
 		t.Errorf("%+v %+v", r, s)
 	}
-	if diff := cmp.Diff([]string{"compute-1.example.org: " + record.NewlyFenced("compute-1.example.org", "", t0).Witness().Reason()}, n.forced); diff != "" {
+	if diff := cmp.Diff([]string{"compute-1.example.org: " + record.NewlyFenced("compute-1.example.org", "node-1", t0).Witness().Reason()}, n.forced); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -62,6 +62,21 @@ func Recorded(all []cib.Stored, name string) []cib.Stored {
 	return meant
 }
 
+// Plugged gives the record of the host that the fence hook is called for: the one of its plug,
+// or one under another name of it, such as an operator's. A fencing is recorded under the plug
+// all the same: that two names fit is no proof that they are of one host.
+func Plugged(all []cib.Stored, plug, node string) (cib.Stored, bool) {
+	if s, found := cib.Find(all, plug); found {
+		return s, true
+	}
+	for _, name := range []string{plug, node} {
+		if meant := Recorded(all, name); name != "" && len(meant) == 1 {
+			return meant[0], true
+		}
+	}
+	return cib.Stored{}, false
+}
+
 // Hosts gives the names under which records stand, for people to read.
 func Hosts(records []cib.Stored) string {
 	var names []string

@@ -7,7 +7,9 @@ import (
 
 func TestTwoRecordsOfOneHostBecomeOneThatLosesNothing(t *testing.T) {
 	now := t0.Add(time.Hour)
-	at := func(host string, minute int) Record { return NewlyFenced(host, "", t0.Add(time.Duration(minute)*time.Minute)) }
+	at := func(host string, minute int) Record {
+		return NewlyFenced(host, "", t0.Add(time.Duration(minute)*time.Minute))
+	}
 	doubting := func(r Record, doubt int) Record { r.Doubt = doubt; return r }
 	back := func(r Record, b Back) Record { r, _ = r.Seen(b, now); return r }
 	owned := at("a", 0).Claimed("ctl1", 0, t0)
@@ -28,8 +30,8 @@ func TestTwoRecordsOfOneHostBecomeOneThatLosesNothing(t *testing.T) {
 		{"one that is evacuated is looked at again", at("a", 2).Settled(now), at("b", 0), Fenced, true, 0, NotBack, ""},
 		{"both are evacuated", at("a", 2).Settled(now), at("b", 0).Settled(now), Evacuated, false, 0, NotBack, ""},
 		{"the other was evacuated later", at("a", 0), at("b", 2).Settled(now), Fenced, true, 0, NotBack, ""},
-		{"it was seen on since the same fencing", at("a", 0), back(at("b", 0), BackRunning), Fenced, false, 0, BackRunning, ""},
-		{"it was seen on before the later fencing", at("a", 5), back(at("b", 0), BackRunning), Fenced, false, 0, NotBack, ""},
+		{"it was seen on since the later fencing, under the other name", at("a", 1), back(at("b", 0), BackRunning), Fenced, false, 0, BackRunning, ""},
+		{"it was seen on before the later fencing", at("a", 70), back(at("b", 0), BackRunning), Fenced, false, 0, NotBack, ""},
 		{"it was seen on since the later fencing", at("a", 0), back(at("b", 5), BackOn), Fenced, true, 0, BackOn, ""},
 		{"both are evacuated, and it is on", at("a", 0).Settled(now), back(at("b", 0).Settled(now), BackOn), Returning, false, 0, BackOn, ""},
 		{"an operator holds one of them", at("a", 0), at("b", 2).Held(HeldByOperator, Wait{}, now), Fenced, true, 0, NotBack, HeldByOperator},

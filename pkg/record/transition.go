@@ -27,7 +27,12 @@ func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
 	same := r.Back == NotBack && now.Sub(r.Since) < SameFencing
 	switch {
 	case same && r.Unfinished():
-		return r, false
+		if r.Node != "" || node == "" || node == r.Host {
+			return r, false
+		}
+		// It was recorded by somebody who did not know the cluster's name.
+		r.Node, r.Updated = node, now
+		return r, true
 	case same && r.Phase == Evacuated:
 		// Most likely this is the same fencing. If it is another one, of a host that was on
 		// again unseen, instances that came to it must not be missed: one more look.
@@ -76,8 +81,8 @@ func (r Record) Merged(other Record, node string, now time.Time) Record {
 	switch {
 	case later:
 		merged.Back = other.Back
-	case other.Back.Beyond(r.Back) && r.Since.Sub(other.Since) < SameFencing:
-		merged.Back = other.Back
+	case other.Back.Beyond(r.Back) && !other.Updated.Before(r.Since):
+		merged.Back = other.Back // it was seen after the later fencing
 	default:
 		merged.Back = r.Back
 	}
@@ -164,7 +169,7 @@ func (r Record) Corrected(found Witness, inDoubt int, now time.Time) Record {
 // Recovered gives a record for a host whose record is lost, from its witness in Nova. If
 // the host was claimed, any of its instances may have been sent.
 func Recovered(host string, found Witness, now time.Time) Record {
-	r := NewlyFenced(host, "", now)
+	r := NewlyFenced(host, found.Node, now)
 	r.Gen, r.Claim = max(found.Gen, 1), found.Claim
 	if !found.Since.IsZero() {
 		r.Since = found.Since
@@ -296,10 +301,13 @@ type Witness struct {
 	Since time.Time
 	// Claim is the last claim under which anything was sent; empty: nothing was.
 	Claim string
+	// Node is the cluster's name of the host, empty where it is the record's. Nothing else
+	// could tell it again where a host map leads from it to Nova's name.
+	Node string
 }
 
 // Witness gives the witness that Nova should hold for this record.
-func (r Record) Witness() Witness { return Witness{r.Gen, r.Since, r.Claim} }
+func (r Record) Witness() Witness { return Witness{r.Gen, r.Since, r.Claim, r.Node} }
 
 // Later reports whether w is about a later fencing than another witness. The generations
 // alone do not tell: they begin at 1 again after a host was let in.
@@ -316,8 +324,15 @@ func (w Witness) Reason() string {
 	if w.Claim != "" {
 		text += " claim=" + w.Claim
 	}
-	return text + ": fenced, being evacuated"
+	const end = ": fenced, being evacuated"
+	if node := " node=" + w.Node; w.Node != "" && len(text+node+end) <= maxReason {
+		text += node
+	}
+	return text + end
 }
+
+// maxReason is what Nova takes.
+const maxReason = 255
 
 // ParseReason reads a witness from a disabled_reason. ours is false where somebody else
 // disabled the service.
@@ -336,6 +351,8 @@ func ParseReason(reason string) (w Witness, ours bool) {
 			w.Since, _ = time.Parse(timeFormat, value)
 		case "claim":
 			w.Claim = value
+		case "node":
+			w.Node = value
 		}
 	}
 	return w, true

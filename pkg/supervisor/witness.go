@@ -3,6 +3,8 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -102,7 +104,7 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 		if err != nil || !view.Quorum {
 			return err
 		}
-		err = s.writeAgain(ctx, lost)
+		err = s.writeAgain(ctx, lost, view)
 		switch {
 		case errors.Is(err, cib.ErrExists), errors.Is(err, cib.ErrConflict), errors.Is(err, errLetIn):
 			continue // somebody else was quicker
@@ -151,7 +153,7 @@ func (s *Supervisor) lostRecords(services []nova.Service, witnesses map[string]r
 }
 
 // writeAgain writes a lost record again.
-func (s *Supervisor) writeAgain(ctx context.Context, lost lostRecord) error {
+func (s *Supervisor) writeAgain(ctx context.Context, lost lostRecord, view cluster.View) error {
 	if lost.verdict.Action == ownership.Correct {
 		_, err := s.Records.Replace(ctx, lost.stored, lost.stored.Corrected(lost.witness, lost.verdict.Doubt, s.Now()))
 		return err
@@ -159,7 +161,11 @@ func (s *Supervisor) writeAgain(ctx context.Context, lost lostRecord) error {
 	if err := s.stillFenced(ctx, lost.host, lost.witness); err != nil {
 		return err
 	}
-	_, err := s.Records.Create(ctx, record.Recovered(lost.host, lost.witness, s.Now()))
+	r := record.Recovered(lost.host, lost.witness, s.Now())
+	if r.Node == "" { // the record's name was the node's; Nova's may be a full one
+		r.Node = identity.NodeOf(slices.Collect(maps.Keys(view.Nodes)), lost.host)
+	}
+	_, err := s.Records.Create(ctx, r)
 	return err
 }
 
