@@ -84,7 +84,10 @@ func (b ByHand) Record(ctx context.Context, host string) (cib.Stored, error) {
 			return cib.Stored{}, err
 		}
 	}
-	if at.fits != nil {
+	switch {
+	case at.fits != nil && recorded && old.Err == nil:
+		return b.takeIn(ctx, old, *at.fits)
+	case at.fits != nil:
 		return b.rename(ctx, *at.fits, at)
 	}
 	node := identity.NodeOf(b.Nodes, service.Host, host)
@@ -114,6 +117,17 @@ func (b ByHand) rename(ctx context.Context, old cib.Stored, at found) (cib.Store
 		return s, err
 	}
 	return s, b.Records.Delete(ctx, old)
+}
+
+// takeIn makes the record of the host one with a record that was held because nobody knew
+// that it is of this host, too.
+func (b ByHand) takeIn(ctx context.Context, r, other cib.Stored) (cib.Stored, error) {
+	node := cmp.Or(identity.NodeOf(b.Nodes, r.NodeName(), other.NodeName()), r.Node)
+	s, err := b.Records.Replace(ctx, r, r.Merged(other.Record, node, b.Now()))
+	if err != nil {
+		return s, err
+	}
+	return s, b.Records.Delete(ctx, other)
 }
 
 // found is what there is of a host under a name.
@@ -151,16 +165,18 @@ func lookUp(ctx context.Context, n evacuate.Nova, records cib.Records, host, dom
 	if f.match.State == identity.One {
 		f.records = f.cloud.ByHost(all)[f.match.Service.Host]
 	}
+	var meant []cib.Stored
+	for _, r := range all {
+		if f.match.State == identity.One && r.Host != host && f.canBe(r, host) {
+			f.fits = &r
+		}
+	}
 	if len(f.records) > 0 {
 		return f, nil
 	}
-	var meant []cib.Stored
 	for _, r := range identity.Recorded(all, host) {
-		switch m := f.cloud.Of(r.Record); {
-		case m.State != identity.One && (r.Host == host || f.match.State != identity.One):
+		if is := f.cloud.Of(r.Record).State == identity.One; !is && (r.Host == host || f.match.State != identity.One) {
 			meant = append(meant, r) // whatever Nova has, this is the record of that name
-		case r.Err == nil && r.Hold == record.HeldByName && r.Unfinished() && r.Owner == "":
-			f.fits = &r
 		}
 	}
 	if len(meant) > 1 {
@@ -168,6 +184,16 @@ func lookUp(ctx context.Context, n evacuate.Nova, records cib.Records, host, dom
 	}
 	f.records = meant
 	return f, nil
+}
+
+// canBe answers whether a record is held because nobody knows what host it is of, and can be
+// of the one that was found.
+func (f found) canBe(r cib.Stored, host string) bool {
+	if r.Err != nil || r.Hold != record.HeldByName || !r.Unfinished() || r.Owner != "" {
+		return false
+	}
+	m := f.cloud.Of(r.Record)
+	return m.State != identity.One && (slices.Contains(m.Names(), f.match.Service.Host) || identity.Of(r.Record).Fit(host))
 }
 
 // proof fails where nothing says that a host is off.

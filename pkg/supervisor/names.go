@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -19,9 +20,33 @@ func (s *Supervisor) cloud(services []nova.Service) identity.Cloud {
 	return identity.Cloud{Services: services, Domain: s.Domain, Clock: history.Clock{Ahead: s.Nova.Skew()}}
 }
 
+// names are all that is known of names at a moment.
+type names struct {
+	cloud   identity.Cloud
+	records []cib.Stored
+	view    cluster.View
+}
+
+// maybeSame answers whether a record of which it is not clear what host it is of may be of a
+// host of Nova's that has another record, r.
+func (n names) maybeSame(other cib.Stored, r record.Record, host string) bool {
+	if other.Host == r.Host || other.Err != nil || !other.Unfinished() {
+		return false
+	}
+	m := n.cloud.Of(other.Record)
+	if m.State == identity.Stale && other.Hold == record.Resumed {
+		return false // an operator has said which one it is
+	}
+	_, known := n.view.Nodes[r.NodeName()]
+	_, otherKnown := n.view.Nodes[other.NodeName()]
+	return (m.State == identity.Ambiguous || m.State == identity.Stale) && slices.Contains(m.Names(), host) &&
+		!(known && otherKnown && r.NodeName() != other.NodeName())
+}
+
 // whichHost gives the host of Nova's that a record is of, or what keeps that from being
 // known.
-func (s *Supervisor) whichHost(ctx context.Context, r record.Record, cloud identity.Cloud) (nova.Service, obstacle, error) {
+func (s *Supervisor) whichHost(ctx context.Context, r record.Record, n names) (nova.Service, obstacle, error) {
+	cloud := n.cloud
 	m := cloud.Of(r)
 	// An operator has seen what there is, and wants it evacuated all the same.
 	overruled := r.Hold == record.Resumed
@@ -36,7 +61,16 @@ func (s *Supervisor) whichHost(ctx context.Context, r record.Record, cloud ident
 		return m.Service, ambiguous(m), nil
 	case m.State == identity.Stale && !overruled:
 		return m.Service, stale(m), nil
-	case !m.Silent || overruled || r.Gen > 1:
+	case overruled:
+		return m.Service, nil, nil
+	}
+	// What becomes of the host may stand in another record, and nobody knows.
+	for _, other := range n.records {
+		if n.maybeSame(other, r, m.Service.Host) {
+			return m.Service, hostMaybeTwice{host: m.Service.Host, record: r.Host, other: other.Host}, nil
+		}
+	}
+	if !m.Silent || r.Gen > 1 {
 		return m.Service, nil, nil
 	}
 	// It has had its host's name for long, and no life. The host may bear another name now.
@@ -88,22 +122,26 @@ func (e *evacuation) identifyNow() (nova.Service, bool, error) {
 	if err != nil {
 		return nova.Service{}, false, err
 	}
-	cloud, mine := e.s.cloud(services), e.stored()
-	service, o, err := e.s.whichHost(e.ctx, mine.Record, cloud)
-	if err != nil {
-		return service, false, err
-	}
-	if o != nil {
-		err := e.hold(record.HeldByName, o.String())
-		if errors.Is(err, errLost) {
-			err = nil
-		}
-		return service, false, err
-	}
 	// The records are read after the claim was written: of two who claim one host under two
 	// names, one at least sees the other.
 	all, err := e.s.Records.Query(e.ctx)
 	if err != nil {
+		return nova.Service{}, false, err
+	}
+	cloud, mine := e.s.cloud(services), e.stored()
+	now := names{cloud, all, e.s.permit.last()}
+	service, o, err := e.s.whichHost(e.ctx, mine.Record, now)
+	if err != nil {
+		return service, false, err
+	}
+	if o != nil {
+		if err := e.holdOthers(now); err != nil {
+			return service, false, err
+		}
+		err := e.hold(record.HeldByName, o.String())
+		if errors.Is(err, errLost) {
+			err = nil
+		}
 		return service, false, err
 	}
 	for _, other := range cloud.Records(all, service) {
@@ -125,6 +163,30 @@ func (e *evacuation) identifyNow() (nova.Service, bool, error) {
 		mine = e.stored()
 	}
 	return service, true, nil
+}
+
+// holdOthers holds the records of hosts that the claimed record may be of, too: of what
+// becomes of such a host nobody knows who has to be told.
+func (e *evacuation) holdOthers(now names) error {
+	if err := e.s.May(); err != nil {
+		return err
+	}
+	mine := e.stored()
+	for _, r := range now.records {
+		m := now.cloud.Of(r.Record)
+		if r.Err != nil || !r.Unfinished() || r.OnHold() || r.Hold == record.Resumed || m.State != identity.One || !now.maybeSame(mine, r.Record, m.Service.Host) {
+			continue
+		}
+		o := hostMaybeTwice{host: m.Service.Host, record: r.Host, other: mine.Host}
+		_, err := e.s.Records.Replace(e.ctx, r, r.Held(record.HeldByName, record.WaitFor(o.String()), e.s.Now()))
+		if errors.Is(err, cib.ErrConflict) {
+			return errChanged
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // giveTo ends the claim for another record of the same host, which takes in what this one says.
@@ -217,7 +279,7 @@ func (w *watch) nameAgain(ctx context.Context, r cib.Stored, now look) error {
 	if w.s.claims.of(r.Host) != nil {
 		return nil
 	}
-	_, o, err := w.s.whichHost(ctx, r.Record, w.s.cloud(now.services))
+	_, o, err := w.s.whichHost(ctx, r.Record, names{w.s.cloud(now.services), w.s.known.all(), now.view})
 	if err != nil {
 		return err
 	}

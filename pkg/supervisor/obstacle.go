@@ -54,6 +54,8 @@ type (
 	// hostEmpty: the only service that fits was silent long before the fencing, and has no
 	// instances.
 	hostEmpty struct{ record, host, since string }
+	// hostMaybeTwice: another record may be of the same host.
+	hostMaybeTwice struct{ host, record, other string }
 )
 
 // ambiguous is the obstacle that several hosts fit.
@@ -91,6 +93,10 @@ func (o hostStale) String() string {
 func (o hostEmpty) String() string {
 	return fmt.Sprintf("an operator to say which host it is: Nova has no instances on %s, which is silent since %s. If it has another name in Nova now, 'nova-evac host NAME' evacuates it, and 'nova-evac forget %[3]s' drops this record; "+
 		"if this is the one, 'nova-evac resume %[3]s'", o.host, o.since, o.record)
+}
+
+func (o hostMaybeTwice) String() string {
+	return fmt.Sprintf("an operator to say whether the record of %s is of this host, too. If it is, 'nova-evac host %s' makes them one; if not, 'nova-evac resume %s'", o.other, o.host, o.record)
 }
 
 // What may stand in the way of powering an evacuated host on.
