@@ -81,7 +81,7 @@ func (r Record) Merged(other Record, node string, now time.Time) Record {
 	switch {
 	case later:
 		merged.Back = other.Back
-	case other.Back.Beyond(r.Back) && !other.Updated.Before(r.Since):
+	case other.Back.Beyond(r.Back) && other.Updated.After(r.Since):
 		merged.Back = other.Back // it was seen after the later fencing
 	default:
 		merged.Back = r.Back

@@ -95,7 +95,13 @@ func (b ByHand) Record(ctx context.Context, host string) (cib.Stored, error) {
 		node = ""
 	}
 	s, _, err := cib.Modify(ctx, b.Records, name, func(r cib.Stored, found bool) (record.Record, bool) {
+		told, ours := record.ParseReason(service.DisabledReason)
 		switch {
+		case (!found || r.Err != nil) && ours && service.ForcedDown && told.Gen > 0:
+			// There was a record, which is lost, and something may have been sent under it.
+			lost := record.Recovered(name, told, b.Now())
+			lost.Node = cmp.Or(lost.Node, node)
+			return lost, true
 		case !found || r.Err != nil:
 			return record.NewlyFenced(name, node, b.Now()), true
 		case r.Unfinished():

@@ -1219,11 +1219,11 @@ func (w *world) rewind(about string) {
 	}
 	for _, r := range all {
 		if was[r.Host] != "" {
-			if old, err := record.Parse(r.Host, was[r.Host]); err == nil && old.Gen == r.Gen {
+			if old, err := record.Parse(r.Host, was[r.Host]); err == nil && old.Gen == r.Gen && old.Node == r.Node {
 				continue
 			}
 		}
-		if of := known[w.host(r.Host)]; of.Gen == 0 || r.Witness().Later(of) {
+		if of := known[w.host(r.Host)]; of.Gen == 0 || r.Witness().Later(of) || r.Node != of.Node {
 			return
 		}
 	}
