@@ -88,7 +88,7 @@ func newGate(host string, from config.Sources, path string) (gate.Gate, error) {
 		if err != nil {
 			return g, err
 		}
-		g.Nova, g.Domain = client, cfg.Domain
+		g.Nova = client
 	}
 	return g, nil
 }

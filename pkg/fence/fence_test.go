@@ -369,3 +369,47 @@ func FuzzStdin(f *testing.F) {
 		}
 	})
 }
+
+func TestAServiceOfThePastIsNotForcedDown(t *testing.T) {
+	silent := t0.Add(-48 * time.Hour)
+	for name, c := range map[string]struct {
+		services []nova.Service
+		says     string
+	}{
+		"it was renamed, and the old service was left": {
+			[]nova.Service{{Host: "compute-1", Enabled: true, Updated: silent}, {Host: "compute-1.example.org", Up: true, Enabled: true, Updated: t0}},
+			"the name fits compute-1, which is silent since 2026-02-27T03:00:00Z, and compute-1.example.org"},
+		"it has quite another name": {
+			[]nova.Service{{Host: "compute-1", Enabled: true, Updated: silent}, {Host: "hv-1", Up: true, Enabled: true, Updated: t0}},
+			"compute-1 is silent since 2026-02-27T03:00:00Z, and may be a name of the past"},
+		"its name fits two": {
+			[]nova.Service{{Host: "compute-1.a.org", Up: true, Updated: t0}, {Host: "compute-1.b.org", Up: true, Updated: t0}},
+			"the name fits compute-1.a.org, compute-1.b.org"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, n := t.TempDir(), &cloud{services: c.services}
+			r := hook(t, dir, n, "action=off\nplug=compute-1\n"+cloudParams)
+			if _, found := stored(t, dir, "compute-1"); r.code != 0 || !found || len(n.forced) > 0 || !strings.Contains(r.stderr, c.says) {
+				t.Errorf("%+v, forced down: %v", r, n.forced)
+			}
+		})
+	}
+}
+
+func TestOnFindsTheRecordUnderAnotherName(t *testing.T) {
+	for name, r := range map[string]record.Record{
+		"by hand, under Nova's name":    record.NewlyFenced("compute-1.example.org", "", t0),
+		"under a plug that was changed": record.NewlyFenced("nova-1", "node-1", t0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if _, err := (cib.File{Path: filepath.Join(dir, "records")}).Create(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			got := hook(t, dir, up(), "action=on\nplug=compute-1\nnodename=node-1\n"+cloudParams)
+			if s, found := stored(t, dir, r.Host); got.code != 0 || !found || s.Back != record.BackOn {
+				t.Errorf("%+v %s", got, s.Encode())
+			}
+		})
+	}
+}

@@ -46,8 +46,6 @@ type Gate struct {
 		Services(ctx context.Context) ([]nova.Service, error)
 		Servers(ctx context.Context, host string) ([]nova.Server, error)
 	}
-	// Domain is the DNS domain of Nova's host names.
-	Domain string
 	// OpenUnknown, unless it is 0, is the time after which the gate opens although neither
 	// the records nor Nova could be asked.
 	OpenUnknown time.Duration
@@ -188,7 +186,7 @@ func (g Gate) sameInNova(ctx context.Context, names []string, records []cib.Stor
 	if err != nil {
 		return "", false, nil // the cluster may know
 	}
-	cloud := identity.Cloud{Services: services, Domain: g.Domain}
+	cloud := identity.Cloud{Services: services}
 	for _, name := range names {
 		m := cloud.Named(name)
 		if m.State != identity.One {
@@ -225,7 +223,7 @@ func (g Gate) nova(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m := identity.Cloud{Services: services, Domain: g.Domain}.Named(g.Host)
+	m := identity.Cloud{Services: services}.Named(g.Host)
 	service := m.Service
 	switch {
 	case m.State != identity.One && slices.ContainsFunc(services, fenced):

@@ -17,6 +17,9 @@ type Names struct{ Host, Node string }
 // Fit answers whether a name can be that of the host.
 func (n Names) Fit(name string) bool { return n.compare(name) != noFit }
 
+// Is answers whether a name is one of the host's, but for capitals.
+func (n Names) Is(name string) bool { return n.compare(name) <= foldDomain }
+
 func (n Names) compare(name string) fit {
 	best := compare(name, n.Host, "")
 	if n.Node != "" {

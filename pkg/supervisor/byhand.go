@@ -162,7 +162,7 @@ func lookUp(ctx context.Context, n evacuate.Nova, records cib.Records, host, dom
 	if err != nil {
 		return f, err
 	}
-	if of := identity.Recorded(all, host); f.match.State == identity.Unknown && len(of) == 1 {
+	if of := identity.Recorded(all, host); f.match.State == identity.Unknown && len(of) == 1 && identity.Of(of[0].Record).Is(host) {
 		// It is a name that only the record knows, such as the node's.
 		if m := f.cloud.Of(of[0].Record); m.State == identity.One {
 			f.match = m
