@@ -142,7 +142,7 @@ func (e *Evacuation) look(ctx context.Context) (history.Look, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Host, s.Services = e.Host, identity.Cloud{Services: services}.Distinct()
+	s.Host, s.Services = e.Host, identity.Distinct(services)
 	if _, listed := find(s.Services, e.Host); !listed {
 		return s, &nova.Error{Op: "find the nova-compute of host " + e.Host, Kind: nova.ErrNotFound, Message: "Nova lists it no more"}
 	}

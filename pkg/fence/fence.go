@@ -222,7 +222,7 @@ func (c *call) forceDown(ctx context.Context, reason string) error {
 	if err != nil {
 		return err
 	}
-	cloud := identity.Cloud{Services: services, Domain: cfg.Domain, Clock: history.Clock{Ahead: client.Skew()}}
+	cloud := identity.NewCloud(services, cfg.Domain, history.Clock{Ahead: client.Skew()})
 	m := cloud.Fenced(c.host, c.Now())
 	switch {
 	case m.State != identity.One:
@@ -328,7 +328,7 @@ func (c *call) status(ctx context.Context) int {
 		if err != nil {
 			return err
 		}
-		m := identity.Cloud{Services: services, Domain: cfg.Domain}.Named(c.host)
+		m := identity.NewCloud(services, cfg.Domain, history.Clock{}).Named(c.host)
 		down = m.State == identity.One && m.Service.ForcedDown && !m.Service.Enabled
 		return m.Err()
 	})

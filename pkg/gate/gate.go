@@ -15,6 +15,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -186,7 +187,7 @@ func (g Gate) sameInNova(ctx context.Context, names []string, records []cib.Stor
 	if err != nil {
 		return "", false, nil // the cluster may know
 	}
-	cloud := identity.Cloud{Services: services}
+	cloud := identity.NewCloud(services, "", history.Clock{})
 	for _, name := range names {
 		m := cloud.Named(name)
 		if m.State != identity.One {
@@ -223,7 +224,7 @@ func (g Gate) nova(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m := identity.Cloud{Services: services}.Named(g.Host)
+	m := identity.NewCloud(services, "", history.Clock{}).Named(g.Host)
 	service := m.Service
 	switch {
 	case m.State != identity.One && slices.ContainsFunc(services, fenced):

@@ -96,16 +96,31 @@ type Match struct {
 	// Silent is true where Service was silent long before the fencing.
 	Silent bool
 
-	known []string
+	all []nova.Service
 }
 
-// Cloud is what Nova says of its hosts.
+// Cloud is what Nova says of its hosts. It is made by NewCloud.
 type Cloud struct {
+	// Services are Nova's, one for each host.
 	Services []nova.Service
-	// Domain is the DNS domain of Nova's host names, where those of the cluster have none.
-	Domain string
 	// Clock leads to Nova's clock.
 	Clock history.Clock
+
+	domain string
+	// byShort are the services by their names without domain and capitals: those of all names
+	// that fit one another are the same.
+	byShort map[string][]nova.Service
+}
+
+// NewCloud makes a Cloud of Nova's services. domain is the DNS domain of Nova's host names,
+// where those of the cluster have none.
+func NewCloud(services []nova.Service, domain string, clock history.Clock) Cloud {
+	c := Cloud{Services: Distinct(services), Clock: clock, domain: domain, byShort: map[string][]nova.Service{}}
+	for _, s := range c.Services {
+		key := strings.ToLower(Short(s.Host))
+		c.byShort[key] = append(c.byShort[key], s)
+	}
+	return c
 }
 
 // Named gives what Nova has under a name that nothing else is known of.
@@ -130,18 +145,16 @@ func (c Cloud) Of(r record.Record) Match {
 }
 
 func (c Cloud) find(name string, fenced time.Time) Match {
-	m := Match{Name: name}
-	services := c.Distinct()
+	m := Match{Name: name, all: c.Services}
 	best := noFit
-	for _, s := range services {
-		m.known = append(m.known, s.Host)
-		if f := compare(name, s.Host, c.Domain); f != noFit {
+	for _, s := range c.byShort[strings.ToLower(Short(name))] {
+		if f := compare(name, s.Host, c.domain); f != noFit {
 			m.Fitting = append(m.Fitting, s)
 			best = min(best, f)
 		}
 	}
 	slices.SortStableFunc(m.Fitting, func(a, b nova.Service) int {
-		return cmp.Or(cmp.Compare(compare(name, a.Host, c.Domain), compare(name, b.Host, c.Domain)), cmp.Compare(a.Host, b.Host))
+		return cmp.Or(cmp.Compare(compare(name, a.Host, c.domain), compare(name, b.Host, c.domain)), cmp.Compare(a.Host, b.Host))
 	})
 	if len(m.Fitting) == 0 {
 		return m
@@ -150,7 +163,7 @@ func (c Cloud) find(name string, fenced time.Time) Match {
 	m.Silent = c.silent(m.Service, fenced)
 	for _, other := range m.Fitting[1:] {
 		switch {
-		case compare(name, other.Host, c.Domain) == best:
+		case compare(name, other.Host, c.domain) == best:
 			m.State = Ambiguous
 		case m.State == One && m.Silent && !c.silent(other, fenced):
 			m.State = Stale
@@ -172,12 +185,12 @@ func (c Cloud) silent(s nova.Service, fenced time.Time) bool {
 	return c.Clock.Time(fenced).Sub(history.Stamp(s.Updated)) > longSilent
 }
 
-// Distinct are the services, one for each host. A host that was moved to another cell leaves
+// Distinct gives services, one for each host. A host that was moved to another cell leaves
 // a service in the old one: of two under one name the one counts that was heard last.
-func (c Cloud) Distinct() []nova.Service {
+func Distinct(services []nova.Service) []nova.Service {
 	at := map[string]int{}
 	var distinct []nova.Service
-	for _, s := range c.Services {
+	for _, s := range services {
 		n, known := at[s.Host]
 		switch {
 		case !known:
@@ -202,11 +215,15 @@ func (m Match) Err() error {
 	case m.State == Stale:
 		e.Message = fmt.Sprintf("the name fits %s, which is silent since %s, and %s: give the full one in the fence device's pcmk_host_map, or delete the service that is of the past ('openstack compute service delete ID')",
 			m.Service.Host, m.Service.Updated.UTC().Format(time.RFC3339), strings.Join(m.Names()[1:], ", "))
-	case len(m.known) == 0:
+	case len(m.all) == 0:
 		e.Message = "Nova knows no nova-compute at all"
 	default:
-		slices.Sort(m.known)
-		e.Message = fmt.Sprintf("Nova knows no such nova-compute, only %s: check the fence device's pcmk_host_map", abridged(m.known))
+		var known []string
+		for _, s := range m.all {
+			known = append(known, s.Host)
+		}
+		slices.Sort(known)
+		e.Message = fmt.Sprintf("Nova knows no such nova-compute, only %s: check the fence device's pcmk_host_map", abridged(known))
 	}
 	return e
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
@@ -67,7 +68,7 @@ func TestWhichOfNovasHostsAFencedNameMeans(t *testing.T) {
 		{"one host in two cells: it was moved", "compute-1~9000h compute-1~1m", "compute-1", "", One, "compute-1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := Cloud{Services: services(t, c.known), Domain: c.domain}.Of(record.NewlyFenced(c.host, "", t0))
+			m := NewCloud(services(t, c.known), c.domain, history.Clock{}).Of(record.NewlyFenced(c.host, "", t0))
 			got := strings.Join(m.Names(), " ")
 			if m.State == One {
 				got = m.Service.Host
@@ -91,7 +92,7 @@ func TestTheErrorNamesWhatNovaKnows(t *testing.T) {
 		{"one is of the past", "c1~24h c1.b.org", "c1", "c1, which is silent since 2026-02-28T03:00:00Z, and c1.b.org"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if err := (Cloud{Services: services(t, c.known)}).Fenced(c.host, t0).Err(); !strings.Contains(fmt.Sprint(err), c.want) {
+			if err := NewCloud(services(t, c.known), "", history.Clock{}).Fenced(c.host, t0).Err(); !strings.Contains(fmt.Sprint(err), c.want) {
 				t.Error(err)
 			}
 		})
@@ -102,11 +103,11 @@ func TestAServiceThatWasToldOfTheFencingIsTheHost(t *testing.T) {
 	r := record.NewlyFenced("c1", "", t0)
 	of := services(t, "c1.a.org c1.b.org")
 	of[1].ForcedDown, of[1].DisabledReason = true, r.Witness().Reason()
-	if m := (Cloud{Services: of}).Of(r); m.State != One || m.Service.Host != "c1.b.org" {
+	if m := NewCloud(of, "", history.Clock{}).Of(r); m.State != One || m.Service.Host != "c1.b.org" {
 		t.Errorf("%+v", m)
 	}
 	r.Since = t0.Add(time.Hour) // another fencing, of which Nova was not told
-	if m := (Cloud{Services: of}).Of(r); m.State != Ambiguous {
+	if m := NewCloud(of, "", history.Clock{}).Of(r); m.State != Ambiguous {
 		t.Errorf("%+v", m)
 	}
 }
@@ -129,7 +130,7 @@ func TestSilentLongBeforeTheFencing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := nova.Service{Host: "a"}
 			c.change(&s)
-			if m := (Cloud{Services: []nova.Service{s}}).Fenced("a", c.fenced); m.Silent != c.want {
+			if m := NewCloud([]nova.Service{s}, "", history.Clock{}).Fenced("a", c.fenced); m.Silent != c.want {
 				t.Errorf("silent: %v", m.Silent)
 			}
 		})
@@ -140,7 +141,7 @@ func TestOfAHostInTwoCellsTheServiceCountsThatWasHeardLast(t *testing.T) {
 	of := services(t, "a~9000h a~1m b")
 	of[0].ID, of[1].ID = "cell1", "cell2"
 	for range 2 {
-		if d := (Cloud{Services: of}).Distinct(); len(d) != 2 || !slices.ContainsFunc(d, func(s nova.Service) bool { return s.ID == "cell2" }) {
+		if d := Distinct(of); len(d) != 2 || !slices.ContainsFunc(d, func(s nova.Service) bool { return s.ID == "cell2" }) {
 			t.Errorf("%+v", d)
 		}
 		slices.Reverse(of)
@@ -181,7 +182,7 @@ func TestTheRecordsOfOneHostAreThoseThatNovaHasOneHostFor(t *testing.T) {
 	for n, host := range []string{"c1", "c1.a.org", "C1.A.ORG", "c1.b.org", "c2", "x"} {
 		all = append(all, cib.Stored{Record: record.NewlyFenced(host, "", t0.Add(time.Duration(n)*time.Minute))})
 	}
-	cloud := Cloud{Services: services(t, "c1.a.org c1.b.org c2.a.org"), Domain: "a.org"}
+	cloud := NewCloud(services(t, "c1.a.org c1.b.org c2.a.org"), "a.org", history.Clock{})
 	of := cloud.ByHost(all)
 	if got := Hosts(of["c1.a.org"]); got != "C1.A.ORG, c1.a.org, c1" { // the latest first
 		t.Errorf("c1.a.org: %s", got)

@@ -156,7 +156,7 @@ func lookUp(ctx context.Context, n evacuate.Nova, records cib.Records, host, dom
 	if err != nil {
 		return f, err
 	}
-	f.cloud = identity.Cloud{Services: services, Domain: domain, Clock: history.Clock{Ahead: n.Skew()}}
+	f.cloud = identity.NewCloud(services, domain, history.Clock{Ahead: n.Skew()})
 	f.match = f.cloud.Named(host)
 	all, err := records.Query(ctx)
 	if err != nil {

@@ -83,7 +83,7 @@ func takeCensus(cloud identity.Cloud, records []cib.Stored, view cluster.View, a
 			c.down[m.Service.Host] = !c.on[m.Service.Host]
 		}
 	}
-	for _, s := range cloud.Distinct() {
+	for _, s := range cloud.Services {
 		if !known[s.Host] {
 			c.unseen = append(c.unseen, s)
 		}
@@ -133,7 +133,7 @@ func (c census) count(cloud identity.Cloud, now time.Time) (down, all int) {
 	silent := func(s nova.Service) bool {
 		return !s.Up && !s.Partial && !(s.ForcedDown && s.Ours() && c.on[s.Host])
 	}
-	for _, s := range cloud.Distinct() {
+	for _, s := range cloud.Services {
 		if counts(s) {
 			all++
 			if c.down[s.Host] || silent(s) {
@@ -228,7 +228,10 @@ func (e *evacuation) hold(by record.Hold, why string) error {
 	e.setReleasing(true)
 	err := e.update(ownership.SameGeneration, func(r record.Record) record.Record {
 		r = r.Held(by, record.WaitFor(why), e.s.Now())
-		r.Owner, r.Phase = "", record.Fenced
+		r.Owner = ""
+		if by == record.HeldByGuard {
+			r.Phase = record.Fenced // it has not begun
+		}
 		return r
 	})
 	if err == nil || errors.Is(err, errLost) {
@@ -286,9 +289,9 @@ func guarded(r record.Record, because obstacle, now time.Time) (record.Record, b
 
 // awake names the hosts of records, by Nova's names, whose nova-compute is alive.
 func (w *watch) awake(records []cib.Stored, services []nova.Service) map[string]bool {
-	awake := map[string]bool{}
+	awake, cloud := map[string]bool{}, w.s.cloud(services)
 	for _, r := range records {
-		if m := w.s.cloud(services).Of(r.Record); m.State == identity.One && w.heartbeats.Look(m.Service, r.Since, w.s.Now()) == heartbeat.Alive {
+		if m := cloud.Of(r.Record); m.State == identity.One && w.heartbeats.Look(m.Service, r.Since, w.s.Now()) == heartbeat.Alive {
 			awake[m.Service.Host] = true
 		}
 	}

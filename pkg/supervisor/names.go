@@ -17,7 +17,7 @@ import (
 
 // cloud is what Nova says of its hosts.
 func (s *Supervisor) cloud(services []nova.Service) identity.Cloud {
-	return identity.Cloud{Services: services, Domain: s.Domain, Clock: history.Clock{Ahead: s.Nova.Skew()}}
+	return identity.NewCloud(services, s.Domain, history.Clock{Ahead: s.Nova.Skew()})
 }
 
 // names are all that is known of names at a moment.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -105,7 +106,7 @@ func TestTheGuardCountsTheHostsThatAreDown(t *testing.T) {
 		{"it was fenced, and its nova-compute runs", service("a", forced), fenced(record.BackOn), cluster.View{}, true, 0, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cloud := identity.Cloud{Services: []nova.Service{c.a, service("b", nil)}}
+			cloud := identity.NewCloud([]nova.Service{c.a, service("b", nil)}, "", history.Clock{})
 			down, all := takeCensus(cloud, c.records, c.view, map[string]bool{"a": c.awake}).count(cloud, t0)
 			if down != c.down || all != c.all {
 				t.Errorf("%d of %d are down, expected %d of %d", down, all, c.down, c.all)
@@ -144,7 +145,7 @@ func TestTheGuardCountsHostsThatHaveOtherNamesInTheCluster(t *testing.T) {
 		{"a host that was moved to another cell is one", []nova.Service{silent("a", 9000*time.Hour), up("a"), up("b")}, nil, nil, 0, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cloud := identity.Cloud{Services: c.services}
+			cloud := identity.NewCloud(c.services, "", history.Clock{})
 			down, all := takeCensus(cloud, c.records, cluster.View{Nodes: c.nodes}, nil).count(cloud, t0)
 			if down != c.down || all != c.all {
 				t.Errorf("%d of %d are down, expected %d of %d", down, all, c.down, c.all)

@@ -249,11 +249,12 @@ type source struct {
 // Nova does not know.
 func (s *Supervisor) sources(services []nova.Service) []source {
 	var all []source
+	cloud := s.cloud(services)
 	for _, r := range s.known.all() {
 		if r.Err != nil || !r.Unfinished() {
 			continue
 		}
-		for _, service := range toldOf(s.cloud(services), r.Record) {
+		for _, service := range toldOf(cloud, r.Record) {
 			all = append(all, source{r, service.Host})
 		}
 	}

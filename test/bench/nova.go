@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -82,7 +83,7 @@ func novaService(ctx context.Context, client *nova.Client) (nova.Service, error)
 	if err != nil {
 		return nova.Service{}, err
 	}
-	m := identity.Cloud{Services: services}.Named(novaHost)
+	m := identity.NewCloud(services, "", history.Clock{}).Named(novaHost)
 	return m.Service, m.Err()
 }
 

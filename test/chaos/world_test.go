@@ -24,6 +24,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/gate"
+	"github.com/nova-evac/nova-evac/pkg/history"
 	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/novasim"
@@ -854,7 +855,7 @@ func (w *world) switchOff(about, host string) (broken bool) {
 	if w.chance("told "+about) < 0.7 {
 		cloud := w.nova()
 		services, _ := cloud.Services(context.Background())
-		if m := (identity.Cloud{Services: services}).Fenced(plug, time.Now()); m.State == identity.One && !m.Silent {
+		if m := identity.NewCloud(services, "", history.Clock{}).Fenced(plug, time.Now()); m.State == identity.One && !m.Silent {
 			if disable, needed := ownership.Telling(m.Service, s.Witness().Reason()); needed {
 				_ = cloud.ForceDown(context.Background(), m.Service, disable)
 			}

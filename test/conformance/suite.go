@@ -331,7 +331,7 @@ func (s *suite) service(host string) nova.Service {
 	s.Helper()
 	services, err := s.client.Services(s.Context())
 	s.must(err)
-	m := identity.Cloud{Services: services}.Named(host)
+	m := identity.NewCloud(services, "", history.Clock{}).Named(host)
 	s.must(m.Err())
 	return m.Service
 }
@@ -960,7 +960,7 @@ func (s *suite) oldest() {
 	s.is("microversion", version, "2.53")
 	services, err := old.Services(s.Context())
 	s.must(err)
-	m := identity.Cloud{Services: services}.Named(source)
+	m := identity.NewCloud(services, "", history.Clock{}).Named(source)
 	s.must(m.Err())
 	s.must(old.ForceDown(s.Context(), m.Service, "being tested"))
 	servers, err := old.Servers(s.Context(), source)
