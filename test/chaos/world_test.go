@@ -80,10 +80,13 @@ type world struct {
 	// it on at once. gated: nova-compute of every host waits behind a gate.
 	keptOff, gated bool
 	machines       map[string]*machine
-	many           bool         // a host has many names
-	stale          nova.Service // of before a renaming; zero: there is none
-	boots          sync.WaitGroup
-	over           atomic.Bool // the run has ended
+	// raced are instances whose request was alive in the API for as long as their host took to
+	// boot, which was fenced again before and is not a second time: a known limit.
+	raced map[string]bool
+	many  bool         // a host has many names
+	stale nova.Service // of before a renaming; zero: there is none
+	boots sync.WaitGroup
+	over  atomic.Bool // the run has ended
 	// operated is when an operator did something to a host or an instance.
 	operated map[string]time.Time
 	away     atomic.Bool // the cell's database
@@ -441,7 +444,14 @@ func (p *process) Stop(ctx context.Context, id string) error {
 }
 
 func (p *process) Evacuate(ctx context.Context, id, dest string) error {
+	off := p.w.offAndRefenced(id)
 	return p.ask(ctx, "evacuate", id, func() error {
+		if off && !p.w.offAndRefenced(id) {
+			p.w.log("the request for %s has outlived the boot of its host", id[:8])
+			p.w.mu.Lock()
+			p.w.raced[id] = true
+			p.w.mu.Unlock()
+		}
 		source, forced := "", false
 		state := p.w.cloud.State()
 		for _, i := range state.Instances {
@@ -461,6 +471,21 @@ func (p *process) Evacuate(ctx context.Context, id, dest string) error {
 		}
 		return err
 	})
+}
+
+// offAndRefenced answers whether the host of an instance is off, and would not be fenced again
+// if it were on.
+func (w *world) offAndRefenced(id string) bool {
+	for _, i := range w.cloud.State().Instances {
+		if i.ID != id || w.powered(i.Host) {
+			continue
+		}
+		all, _ := w.records.Query(context.Background())
+		return slices.ContainsFunc(all, func(r cib.Stored) bool {
+			return w.host(r.Host) == i.Host && r.Refenced != 0 && r.Refenced != r.Gen
+		})
+	}
+	return false
 }
 
 // The CIB, as a process reaches it.
