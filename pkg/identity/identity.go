@@ -131,12 +131,13 @@ func (c Cloud) Fenced(name string, at time.Time) Match { return c.find(name, at)
 
 // Of gives what Nova has of the host of a record. The node's name says nothing of Nova's: it
 // is the fence device's host map that leads from the one to the other. Where Nova was told of
-// this very fencing, the host that it was told of is meant.
+// this very fencing of this very node, the host that it was told of is meant. (The time alone
+// is no proof: in a storm hosts are fenced within one second.)
 func (c Cloud) Of(r record.Record) Match {
 	m := c.find(r.Host, r.Since)
 	for _, s := range m.Fitting {
 		told, ours := record.ParseReason(s.DisabledReason)
-		if ours && s.ForcedDown && !told.Since.IsZero() && told.Since.Equal(r.Since.Truncate(time.Second)) {
+		if ours && s.ForcedDown && r.Node != "" && told.Node == r.Node && told.Gen == r.Gen && told.Since.Equal(r.Since.Truncate(time.Second)) {
 			m.State, m.Service, m.Silent = One, s, false
 			break
 		}

@@ -100,10 +100,15 @@ func TestTheErrorNamesWhatNovaKnows(t *testing.T) {
 }
 
 func TestAServiceThatWasToldOfTheFencingIsTheHost(t *testing.T) {
-	r := record.NewlyFenced("c1", "", t0)
+	r := record.NewlyFenced("c1", "node-1", t0)
 	of := services(t, "c1.a.org c1.b.org")
 	of[1].ForcedDown, of[1].DisabledReason = true, r.Witness().Reason()
 	if m := NewCloud(of, "", history.Clock{}).Of(r); m.State != One || m.Service.Host != "c1.b.org" {
+		t.Errorf("%+v", m)
+	}
+	other := r
+	other.Node = "node-2" // another node, fenced in the same second
+	if m := NewCloud(of, "", history.Clock{}).Of(other); m.State != Ambiguous {
 		t.Errorf("%+v", m)
 	}
 	r.Since = t0.Add(time.Hour) // another fencing, of which Nova was not told

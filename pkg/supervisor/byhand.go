@@ -128,7 +128,7 @@ func (b ByHand) rename(ctx context.Context, old cib.Stored, at found) (cib.Store
 // takeIn makes the record of the host one with a record that was held because nobody knew
 // that it is of this host, too.
 func (b ByHand) takeIn(ctx context.Context, r, other cib.Stored) (cib.Stored, error) {
-	node := cmp.Or(identity.NodeOf(b.Nodes, r.NodeName(), other.NodeName()), r.Node)
+	node := cmp.Or(identity.NodeOf(b.Nodes, r.NodeName(), other.NodeName()), r.Node, other.Node)
 	s, err := b.Records.Replace(ctx, r, r.Merged(other.Record, node, b.Now()))
 	if err != nil {
 		return s, err

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -237,7 +238,7 @@ func nodeOf(view cluster.View, r, other record.Record) string {
 			return name
 		}
 	}
-	return r.Node
+	return cmp.Or(r.Node, other.Node)
 }
 
 // merged is the task of making the records of one host one.

@@ -359,3 +359,52 @@ func TestTheGuardCountsNodesWhoseNamesOnlyTheHostMapKnows(t *testing.T) {
 		w.onceEach(0)
 	})
 }
+
+func TestAHostThatAnotherRecordMayBeOfWaitsToo(t *testing.T) {
+	named(t, 20, "compute-1.a.org compute-1.b.org compute-2.a.org", func(w *world) {
+		w.start("ctl1")
+		w.start("ctl2")
+		w.off("compute-1.a.org")
+		_, err := w.byHand("compute-1.a.org")
+		w.must(err)
+		time.Sleep(7 * time.Second) // some have been sent
+		w.hook("compute-1", "node-1")
+		time.Sleep(10 * time.Second)
+		for _, r := range w.all() {
+			if r.Hold != record.HeldByName || r.Owner != "" {
+				w.Errorf("%s: %s", r.Host, r.Encode())
+			}
+		}
+		sent := w.accepted()
+		time.Sleep(5 * time.Minute)
+		if n := w.accepted(); n != sent || n == 20 {
+			w.Errorf("%d were sent, and %d while it was held", sent, n-sent)
+		}
+		_, err = w.byHand("compute-1.a.org") // the operator's word that they are one
+		w.must(err)
+		if r := w.one("evacuated", isEvacuated); r.Host != "compute-1.a.org" || r.NodeName() != "node-1" {
+			w.Errorf("%s: %s", r.Host, r.Encode())
+		}
+		w.onceEach(20)
+	})
+}
+
+func TestTwoNodesAreTwoHostsWhateverTheirNamesAre(t *testing.T) {
+	named(t, 5, "compute-1.a.org compute-1.b.org compute-2.a.org", func(w *world) {
+		w.members.set(func(v *cluster.View) {
+			v.Nodes["node-a"], v.Nodes["node-b"] = cluster.Node{Remote: true}, cluster.Node{Remote: true}
+		})
+		w.start("ctl1")
+		w.hook("compute-1", "node-b")
+		w.off("compute-1.a.org")
+		w.hook("compute-1.a.org", "node-a")
+		for range 600 {
+			if r, _ := cib.Find(w.all(), "compute-1.a.org"); isEvacuated(r.Record) {
+				w.onceEach(5)
+				return
+			}
+			time.Sleep(time.Second)
+		}
+		w.Errorf("it waits for a record of another node: %v", w.all())
+	})
+}
