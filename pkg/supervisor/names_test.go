@@ -408,3 +408,15 @@ func TestTwoNodesAreTwoHostsWhateverTheirNamesAre(t *testing.T) {
 		w.Errorf("it waits for a record of another node: %v", w.all())
 	})
 }
+
+func TestARecordThatHasLostItsNodeHasItFromNova(t *testing.T) {
+	named(t, 2, full, func(w *world) {
+		w.off("compute-1.x.org")
+		w.hook("compute-1", "node-1")
+		w.start("ctl1")
+		r := w.one("evacuated", isEvacuated)
+		r.Node = ""
+		w.records.Restore(map[string]string{"compute-1": r.Encode()})
+		w.one("of its node again", func(r record.Record) bool { return r.Node == "node-1" })
+	})
+}

@@ -99,6 +99,9 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.restoreNodes(ctx, services, witnesses, all); err != nil {
+		return err
+	}
 	for _, lost := range s.lostRecords(services, witnesses, all) {
 		view, err := s.Members.View(ctx)
 		if err != nil || !view.Quorum {
@@ -112,6 +115,25 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 			return err
 		}
 		s.Log.WithField("host", lost.host).Warnf("the record of generation %d was lost, and was written again from what Nova knows", lost.witness.Gen)
+	}
+	return nil
+}
+
+// restoreNodes puts the cluster's names of hosts back into records that have lost nothing else.
+func (s *Supervisor) restoreNodes(ctx context.Context, services []nova.Service, witnesses map[string]record.Witness, all []cib.Stored) error {
+	for host, r := range s.recordsOf(all, services) {
+		told := witnesses[host]
+		if r.Err != nil || r.Node != "" || told.Node == "" || told.Node == r.Host || !told.Since.Equal(r.Since) {
+			continue
+		}
+		if view, err := s.Members.View(ctx); err != nil || !view.Quorum {
+			return err
+		}
+		next := r.Record
+		next.Node, next.Updated = told.Node, s.Now()
+		if err := s.change(ctx, r, next); err != nil {
+			return err
+		}
 	}
 	return nil
 }
