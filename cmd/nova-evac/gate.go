@@ -74,7 +74,7 @@ func newGate(host string, from config.Sources, path string) (gate.Gate, error) {
 		return g, err
 	}
 	if path == "" {
-		g.Attest = attestGate
+		g.Attest, g.Node = attestGate, thisNode
 	}
 	cfg, _, err := config.Load(from)
 	if err != nil {
@@ -93,6 +93,15 @@ func newGate(host string, from config.Sources, path string) (gate.Gate, error) {
 	return g, nil
 }
 
+// thisNode is the cluster's name of this machine, empty where the cluster does not say.
+func thisNode(ctx context.Context) string {
+	name, err := cluster.Pacemaker{}.NodeName(ctx)
+	if err != nil {
+		return "" // the gate asks the cluster other things, and says what is amiss there
+	}
+	return name
+}
+
 // attestGate tells the cluster whether the gate on this node holds nova-compute back.
 func attestGate(ctx context.Context, holds bool) error {
 	return cluster.AttestGate(ctx, holds, time.Now())
@@ -106,7 +115,7 @@ func runGateAgent(ctx context.Context, args []string) int {
 			if err != nil {
 				return "", err
 			}
-			return gate.Gate{Host: host, Records: records, Members: members}.Look(ctx)
+			return gate.Gate{Host: host, Node: thisNode, Records: records, Members: members}.Look(ctx)
 		},
 		Env: os.Getenv, Update: gate.UpdateAttribute, Attest: attestGate, Stdout: os.Stdout, Stderr: os.Stderr,
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
@@ -106,11 +108,13 @@ func evacuateByHand(c *cli.Context, names []string) error {
 	}
 	hand := supervisor.ByHand{Nova: client, Records: records, Domain: cfg.Domain, Now: time.Now,
 		Fencings: fencings(cfg.Records), PoweredOff: c.Bool("i-have-powered-it-off")}
-	hosts := map[string]int{} // the generation that is followed
+	if cfg.Records == "" {
+		hand.Nodes = slices.Collect(maps.Keys(view.Nodes))
+	}
 	var order []string
 	for _, name := range names {
 		if c.Bool("fence") {
-			if err := fenceFirst(c, view, cfg, name); err != nil {
+			if err := fenceFirst(c, view, cfg, records, name); err != nil {
 				return err
 			}
 		}
@@ -118,14 +122,13 @@ func evacuateByHand(c *cli.Context, names []string) error {
 		if err != nil {
 			return err
 		}
-		hosts[s.Host] = s.Gen
 		order = append(order, s.Host)
 	}
 	if c.Bool("detach") {
 		fmt.Fprintf(c.App.Writer, "recorded: %s; 'nova-evac status' shows the progress\n", strings.Join(order, ", "))
 		return nil
 	}
-	f := follower{records: records, socket: socketPath(c.String("state-dir")), order: order, gens: hosts, out: c.App.Writer}
+	f := follower{records: records, socket: socketPath(c.String("state-dir")), order: order, out: c.App.Writer}
 	if somebody {
 		return f.follow(c.Context)
 	}
@@ -133,18 +136,24 @@ func evacuateByHand(c *cli.Context, names []string) error {
 }
 
 // fenceFirst has the cluster fence the node of a host.
-func fenceFirst(c *cli.Context, view cluster.View, cfg config.Config, host string) error {
+func fenceFirst(c *cli.Context, view cluster.View, cfg config.Config, records cib.Records, host string) error {
 	if cfg.Records != "" {
 		return misuse("host: --fence needs a cluster, and the records are in a file")
 	}
-	short, _, _ := strings.Cut(host, ".")
-	for _, node := range []string{host, short} {
-		if _, known := view.Nodes[node]; known {
-			fmt.Fprintf(c.App.Writer, "%s: being fenced\n", node)
-			return cluster.Pacemaker{}.Fence(c.Context, node)
-		}
+	all, err := records.Query(c.Context)
+	if err != nil {
+		return err
 	}
-	return &exit{exitFailed, fmt.Errorf("host: the cluster knows no node %s; fence it by its name there: stonith_admin --fence NODE", host)}
+	names := []string{host}
+	if meant := identity.Recorded(all, host); len(meant) == 1 {
+		names = []string{meant[0].NodeName(), host}
+	}
+	node := identity.NodeOf(slices.Collect(maps.Keys(view.Nodes)), names...)
+	if node == "" {
+		return &exit{exitFailed, fmt.Errorf("host: the cluster knows no node %s; fence it by its name there: stonith_admin --fence NODE", host)}
+	}
+	fmt.Fprintf(c.App.Writer, "%s: being fenced\n", node)
+	return cluster.Pacemaker{}.Fence(c.Context, node)
 }
 
 // workHere carries the followed hosts in this process.
@@ -161,7 +170,7 @@ func workHere(ctx context.Context, cfg config.Config, client *nova.Client, recor
 	}
 	s := supervisor.New(supervisor.Options{
 		Owner: owner, Records: records, Members: members, Nova: client, Policy: policy(cfg), Domain: cfg.Domain,
-		Only:  func(host string) bool { _, ours := f.gens[host]; return ours },
+		Only:  func(host string) bool { return slices.Contains(f.order, host) },
 		Power: hostPower(cfg.Records), KeepOff: cfg.PowerOn == config.PowerOnNever, Refence: cfg.Refence,
 		Now: time.Now, Log: logrus.NewEntry(log),
 	})
@@ -198,7 +207,6 @@ type follower struct {
 	records cib.Records
 	socket  string
 	order   []string
-	gens    map[string]int
 	live    func() []control.Host // the newer state of this process, if it does the work
 	out     io.Writer
 }
@@ -247,10 +255,9 @@ func (f *follower) look(ctx context.Context) ([]control.Host, error) {
 	}
 	var hosts []control.Host
 	for _, name := range f.order {
-		for _, h := range all {
-			if h.Host == name {
-				hosts = append(hosts, h)
-			}
+		// It may be recorded under another name by now: see supervisor's merging of records.
+		if meant := hostsNamed(all, name); len(meant) == 1 {
+			hosts = append(hosts, meant[0])
 		}
 	}
 	return hosts, nil

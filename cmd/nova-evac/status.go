@@ -15,6 +15,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/record"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
 )
@@ -40,13 +41,18 @@ func statusCommand() *cli.Command {
 				return err
 			}
 			names := c.Args().Slice()
-			for _, name := range names {
-				if !slices.ContainsFunc(hosts, func(h control.Host) bool { return h.Host == name }) {
-					return &exit{exitFailed, fmt.Errorf("status: there is no record of host %s: it was not fenced, or was let in again", name)}
-				}
-			}
 			if len(names) > 0 {
-				hosts = slices.DeleteFunc(hosts, func(h control.Host) bool { return !slices.Contains(names, h.Host) })
+				var meant []control.Host
+				for _, name := range names {
+					of := hostsNamed(hosts, name)
+					if len(of) == 0 {
+						return &exit{exitFailed, fmt.Errorf("status: there is no record of host %s: it was not fenced, or was let in again", name)}
+					}
+					meant = append(meant, of...)
+				}
+				hosts = slices.DeleteFunc(hosts, func(h control.Host) bool {
+					return !slices.ContainsFunc(meant, func(m control.Host) bool { return m.Host == h.Host })
+				})
 			}
 			if format == "json" {
 				encoder := json.NewEncoder(c.App.Writer)
@@ -56,6 +62,19 @@ func statusCommand() *cli.Command {
 			return printTable(c.App.Writer, hosts, time.Now())
 		},
 	}
+}
+
+// hostsNamed gives the hosts that are meant by a name.
+func hostsNamed(hosts []control.Host, name string) []control.Host {
+	var recorded []identity.Names
+	for _, h := range hosts {
+		recorded = append(recorded, identity.Names{Host: h.Host, Node: h.Node})
+	}
+	var meant []control.Host
+	for _, n := range identity.Pick(recorded, name) {
+		meant = append(meant, hosts[n])
+	}
+	return meant
 }
 
 // currentStatus gives the state of all hosts. For hosts that the supervisor on this machine

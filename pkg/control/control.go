@@ -43,6 +43,7 @@ type Response struct {
 // Host is the state of one host's evacuation, as `status --output json` prints it.
 type Host struct {
 	Host  string `json:"host"`
+	Node  string `json:"node,omitempty"` // the cluster's name, where that is another
 	Phase string `json:"phase"`
 	Gen   int    `json:"gen"`
 	Owner string `json:"owner"`

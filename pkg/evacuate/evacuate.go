@@ -56,14 +56,13 @@ type Progress struct {
 
 // Evacuation carries one host through. Its fields are set before Run.
 type Evacuation struct {
-	// Host, Witness and Doubt are those of the host's record, as claimed; Prior is the
-	// claim that stood in it before.
-	Host    string
+	// Host is Nova's name of the host: package identity has found it.
+	Host string
+	// Witness and Doubt are those of the host's record, as claimed; Prior is the claim that
+	// stood in it before.
 	Witness record.Witness
 	Prior   string
 	Doubt   int
-	// Domain is the DNS domain of Nova's host names, where the record has short ones.
-	Domain string
 
 	Nova   Nova
 	Policy Policy
@@ -95,7 +94,6 @@ type Evacuation struct {
 
 	words      func(Plan, Situation) string // Words, unless a test wants none made
 	began      time.Time                    // Run
-	novaHost   string
 	doubtUntil time.Time
 	onRecord   int            // how many failed instances the record shows
 	courses    map[int]traced // by the ids of evacuation records

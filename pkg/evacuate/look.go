@@ -8,6 +8,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/heartbeat"
 	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -67,7 +68,7 @@ func (e *Evacuation) clock() history.Clock { return history.Clock{Ahead: e.Nova.
 // noteHeartbeats notes what the heartbeats of the host's nova-compute say.
 func (e *Evacuation) noteHeartbeats(services []nova.Service) {
 	e.heartbeat = heartbeat.Silent
-	if service, found := find(services, e.novaHost); found {
+	if service, found := find(services, e.Host); found {
 		e.heartbeat = e.heartbeats.Look(service, e.fenced(), e.Now())
 		// Long after the fencing only a heartbeat moves a service of which Nova knows no more
 		// than the hook told it, or a request of somebody else.
@@ -112,7 +113,7 @@ func find(services []nova.Service, host string) (nova.Service, bool) {
 
 // compareWitness compares the claim that Nova's service record of the host names with ours.
 func (e *Evacuation) compareWitness(ctx context.Context, services []nova.Service) error {
-	service, _ := find(services, e.novaHost)
+	service, _ := find(services, e.Host)
 	found, ours := record.ParseReason(service.DisabledReason)
 	witness := &found
 	if !ours {
@@ -147,19 +148,18 @@ func (e *Evacuation) fenced() time.Time {
 // look takes a look at Nova. Records before instances: see history.Look.
 func (e *Evacuation) look(ctx context.Context) (history.Look, error) {
 	s := history.Look{Since: e.fenced(), Began: e.Now()}
-	var err error
-	if s.Services, err = e.Nova.Services(ctx); err != nil {
-		return s, err
-	}
-	service, err := nova.FindService(s.Services, e.Host, e.Domain)
+	services, err := e.Nova.Services(ctx)
 	if err != nil {
 		return s, err
 	}
-	e.novaHost, s.Host = service.Host, service.Host
-	if s.Evacuations, err = e.Nova.Evacuations(ctx, e.novaHost, e.clock().Fenced(s.Since).Records()); err != nil {
+	s.Host, s.Services = e.Host, identity.Distinct(services)
+	if _, listed := find(s.Services, e.Host); !listed {
+		return s, &nova.Error{Op: "find the nova-compute of host " + e.Host, Kind: nova.ErrNotFound, Message: "Nova lists it no more"}
+	}
+	if s.Evacuations, err = e.Nova.Evacuations(ctx, e.Host, e.clock().Fenced(s.Since).Records()); err != nil {
 		return s, err
 	}
-	s.Servers, err = e.Nova.Servers(ctx, e.novaHost)
+	s.Servers, err = e.Nova.Servers(ctx, e.Host)
 	return s, err
 }
 

@@ -100,7 +100,7 @@ func (e *Evacuation) fillSlots(ctx context.Context, pause time.Duration) time.Du
 			return 0
 		}
 		began := e.Now()
-		list, err := e.Nova.Rebuilding(ctx, e.novaHost)
+		list, err := e.Nova.Rebuilding(ctx, e.Host)
 		if err != nil {
 			break // the look will meet the same trouble, and say so
 		}

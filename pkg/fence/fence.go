@@ -21,6 +21,8 @@ import (
 	agents "github.com/nova-evac/nova-evac/ocf"
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/config"
+	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -38,6 +40,7 @@ const (
 type Nova interface {
 	Services(ctx context.Context) ([]nova.Service, error)
 	ForceDown(ctx context.Context, service nova.Service, reason string) error
+	Skew() time.Duration
 }
 
 // Connection is the cluster's connection to a node. *cluster.Power implements it.
@@ -219,15 +222,19 @@ func (c *call) forceDown(ctx context.Context, reason string) error {
 	if err != nil {
 		return err
 	}
-	service, err := nova.FindService(services, c.host, cfg.Domain)
-	if err != nil {
-		return err
+	cloud := identity.NewCloud(services, cfg.Domain, history.Clock{Ahead: client.Skew()})
+	m := cloud.Fenced(c.host, c.Now())
+	switch {
+	case m.State != identity.One:
+		return m.Err()
+	case m.Silent:
+		return fmt.Errorf("%s is silent since %s, and may be a name of the past", m.Service.Host, m.Service.Updated.UTC().Format(time.RFC3339))
 	}
-	disable, needed := ownership.Telling(service, reason)
+	disable, needed := ownership.Telling(m.Service, reason)
 	if !needed {
 		return nil
 	}
-	return client.ForceDown(ctx, service, disable)
+	return client.ForceDown(ctx, m.Service, disable)
 }
 
 func (c *call) connect() (Nova, config.Config, error) {
@@ -255,7 +262,7 @@ func (c *call) config() (config.Config, error) {
 func (c *call) on(ctx context.Context) int {
 	noting, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
-	s, _, err := cib.NoteBack(noting, c.records, c.host, c.Now())
+	s, err := c.noteBack(noting)
 	if err != nil {
 		return c.fail(fmt.Errorf("on: the return of host %s is not recorded: %w", c.host, err))
 	}
@@ -277,10 +284,24 @@ func (c *call) on(ctx context.Context) int {
 			continue
 		}
 		var found bool
-		if s, found = cib.Find(all, c.host); !found || !s.Unfinished() {
+		if s, found = identity.Plugged(all, c.host, c.node); !found || !s.Unfinished() {
 			return exitOK
 		}
 	}
+}
+
+// noteBack notes on the host's record that it is on.
+func (c *call) noteBack(ctx context.Context) (cib.Stored, error) {
+	all, err := c.records.Query(ctx)
+	if err != nil {
+		return cib.Stored{}, err
+	}
+	name := c.host
+	if s, found := identity.Plugged(all, c.host, c.node); found {
+		name = s.Host
+	}
+	s, _, err := cib.NoteBack(ctx, c.records, name, c.Now())
+	return s, err
 }
 
 // status is "off" while the host has a record that is not returning; Nova is asked only
@@ -293,7 +314,7 @@ func (c *call) status(ctx context.Context) int {
 	if err != nil {
 		return c.fail(err)
 	}
-	if s, found := cib.Find(all, c.host); found && s.Err == nil && s.Phase != record.Returning {
+	if s, found := identity.Plugged(all, c.host, c.node); found && s.Err == nil && s.Phase != record.Returning {
 		fmt.Fprintln(c.Stdout, "Status: OFF")
 		return exitOff
 	}
@@ -307,9 +328,9 @@ func (c *call) status(ctx context.Context) int {
 		if err != nil {
 			return err
 		}
-		service, err := nova.FindService(services, c.host, cfg.Domain)
-		down = err == nil && service.ForcedDown && !service.Enabled
-		return err
+		m := identity.NewCloud(services, cfg.Domain, history.Clock{}).Named(c.host)
+		down = m.State == identity.One && m.Service.ForcedDown && !m.Service.Enabled
+		return m.Err()
 	})
 	if err != nil {
 		c.warn("status of %s: Nova was not asked: %v", c.host, err)

@@ -30,6 +30,8 @@ type cloud struct {
 	forced   []string // host and reason of what was forced down
 }
 
+func (n *cloud) Skew() time.Duration { return 0 }
+
 func (n *cloud) Services(ctx context.Context) ([]nova.Service, error) {
 	switch {
 	case n.panics:
@@ -117,7 +119,7 @@ func TestOffRecordsTheHostAndTellsNova(t *testing.T) {
 	if r.code != 0 || !found || s.Phase != record.Fenced || s.Gen != 1 || s.Node != "node-1" {
 		t.Errorf("%+v %+v", r, s)
 	}
-	if diff := cmp.Diff([]string{"compute-1.example.org: " + record.NewlyFenced("compute-1.example.org", "", t0).Witness().Reason()}, n.forced); diff != "" {
+	if diff := cmp.Diff([]string{"compute-1.example.org: " + record.NewlyFenced("compute-1.example.org", "node-1", t0).Witness().Reason()}, n.forced); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -366,4 +368,48 @@ func FuzzStdin(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestAServiceOfThePastIsNotForcedDown(t *testing.T) {
+	silent := t0.Add(-48 * time.Hour)
+	for name, c := range map[string]struct {
+		services []nova.Service
+		says     string
+	}{
+		"it was renamed, and the old service was left": {
+			[]nova.Service{{Host: "compute-1", Enabled: true, Updated: silent}, {Host: "compute-1.example.org", Up: true, Enabled: true, Updated: t0}},
+			"the name fits compute-1, which is silent since 2026-02-27T03:00:00Z, and compute-1.example.org"},
+		"it has quite another name": {
+			[]nova.Service{{Host: "compute-1", Enabled: true, Updated: silent}, {Host: "hv-1", Up: true, Enabled: true, Updated: t0}},
+			"compute-1 is silent since 2026-02-27T03:00:00Z, and may be a name of the past"},
+		"its name fits two": {
+			[]nova.Service{{Host: "compute-1.a.org", Up: true, Updated: t0}, {Host: "compute-1.b.org", Up: true, Updated: t0}},
+			"the name fits compute-1.a.org, compute-1.b.org"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, n := t.TempDir(), &cloud{services: c.services}
+			r := hook(t, dir, n, "action=off\nplug=compute-1\n"+cloudParams)
+			if _, found := stored(t, dir, "compute-1"); r.code != 0 || !found || len(n.forced) > 0 || !strings.Contains(r.stderr, c.says) {
+				t.Errorf("%+v, forced down: %v", r, n.forced)
+			}
+		})
+	}
+}
+
+func TestOnFindsTheRecordUnderAnotherName(t *testing.T) {
+	for name, r := range map[string]record.Record{
+		"by hand, under Nova's name":    record.NewlyFenced("compute-1.example.org", "", t0),
+		"under a plug that was changed": record.NewlyFenced("nova-1", "node-1", t0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if _, err := (cib.File{Path: filepath.Join(dir, "records")}).Create(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			got := hook(t, dir, up(), "action=on\nplug=compute-1\nnodename=node-1\n"+cloudParams)
+			if s, found := stored(t, dir, r.Host); got.code != 0 || !found || s.Back != record.BackOn {
+				t.Errorf("%+v %s", got, s.Encode())
+			}
+		})
+	}
 }

@@ -8,11 +8,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
@@ -21,15 +25,17 @@ import (
 var (
 	// ErrHeld: instances have not left the host yet.
 	ErrHeld = errors.New("the host is still being evacuated")
-	// ErrUnknown: neither the records nor Nova could be asked.
+	// ErrUnknown: neither the records nor Nova could be asked, or they do not know the host.
 	ErrUnknown = errors.New("nobody can say whether the host is being evacuated")
 )
 
 // Gate is the gate of one host. It asks the records and, where those cannot be reached,
 // Nova.
 type Gate struct {
-	// Host is Nova's name of it.
-	Host    string
+	// Host is a name of it: Nova's, the cluster's, or that of the machine.
+	Host string
+	// Node gives the cluster's name of this machine; nil, or an empty name: nobody can tell.
+	Node    func(ctx context.Context) string
 	Records cib.Records
 	// Members tells whether the records can be trusted: a node that has not joined the
 	// cluster yet has the CIB of before its fencing.
@@ -131,16 +137,74 @@ func (g Gate) records(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, r := range all {
-		switch {
-		case !same(r.Host, g.Host):
-		case r.Err != nil:
-			return r.Err.Error(), nil
-		case r.Unfinished():
-			return fmt.Sprintf("%d of %d instances have left %s; %s", r.Done, r.Total, r.Host, waits(r.Record)), nil
+	names, nodes := []string{g.Host}, slices.Collect(maps.Keys(view.Nodes))
+	if g.Node != nil {
+		if node := g.Node(ctx); node != "" {
+			names = append(names, node)
 		}
 	}
-	return "", nil
+	node, elsewhere := identity.NodeOf(nodes, names...), true
+	var unfinished []cib.Stored
+	for _, r := range all {
+		if r.Err == nil && !r.Unfinished() {
+			continue
+		}
+		on := identity.NodeOf(nodes, r.NodeName())
+		if slices.ContainsFunc(names, identity.Of(r.Record).Fit) || node != "" && on == node {
+			return holds(r), nil
+		}
+		unfinished, elsewhere = append(unfinished, r), elsewhere && on != ""
+	}
+	if len(unfinished) == 0 {
+		return "", nil // there is no record that could be this host's
+	}
+	// None of them bears a name of this host. That says something only where it is known which
+	// host this is.
+	if g.Nova != nil {
+		if held, known, err := g.sameInNova(ctx, names, unfinished); known || err != nil {
+			return held, err
+		}
+	}
+	if node != "" && elsewhere {
+		return "", nil // it is one node, and they are others
+	}
+	return "", fmt.Errorf("neither a record nor the cluster knows %s, and %s is being evacuated, which may be this host: give the gate its name in Nova (host)",
+		strings.Join(names, ", "), identity.Hosts(unfinished))
+}
+
+// holds says why a record keeps nova-compute from starting.
+func holds(r cib.Stored) string {
+	if r.Err != nil {
+		return r.Err.Error()
+	}
+	return fmt.Sprintf("%d of %d instances have left %s; %s", r.Done, r.Total, r.Host, waits(r.Record))
+}
+
+// sameInNova asks Nova whether one of the records is of this host. known is false where Nova
+// does not know this host, or one of theirs.
+func (g Gate) sameInNova(ctx context.Context, names []string, records []cib.Stored) (held string, known bool, err error) {
+	services, err := g.Nova.Services(ctx)
+	if err != nil {
+		return "", false, nil // the cluster may know
+	}
+	cloud := identity.NewCloud(services, "", history.Clock{})
+	for _, name := range names {
+		m := cloud.Named(name)
+		if m.State != identity.One {
+			continue
+		}
+		known = true
+		for _, r := range records {
+			of := cloud.Of(r.Record)
+			switch {
+			case slices.Contains(of.Names(), m.Service.Host):
+				return holds(r), true, nil
+			case of.State != identity.One:
+				known = false
+			}
+		}
+	}
+	return "", known, nil
 }
 
 func waits(r record.Record) string {
@@ -150,10 +214,8 @@ func waits(r record.Record) string {
 	return "waiting for " + r.Wait.String()
 }
 
-// same compares host names; a short name equals a full one.
-func same(a, b string) bool {
-	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
-}
+// fenced answers whether Nova has been told by nova-evac that a host is fenced.
+func fenced(service nova.Service) bool { return service.ForcedDown && service.Ours() }
 
 // nova asks Nova. A host that nova-evac has forced down counts as empty when it has no
 // instance left that would be evacuated.
@@ -162,16 +224,17 @@ func (g Gate) nova(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	service, err := nova.FindService(services, g.Host, "")
+	m := identity.NewCloud(services, "", history.Clock{}).Named(g.Host)
+	service := m.Service
 	switch {
-	case errors.Is(err, nova.ErrNotFound):
+	case m.State != identity.One && slices.ContainsFunc(services, fenced):
+		return "", fmt.Errorf("%w; hosts are fenced in Nova, and this may be one of them: give the gate its name in Nova (host)", m.Err())
+	case m.State != identity.One:
 		return "", nil // a host that Nova does not know has no instances
-	case err != nil:
-		return "", err
 	case service.Partial:
 		return "", fmt.Errorf("the cell of %s is down, Nova tells nothing of it", service.Host)
 	}
-	if _, ours := record.ParseReason(service.DisabledReason); !service.ForcedDown || !ours {
+	if !fenced(service) {
 		return "", nil
 	}
 	servers, err := g.Nova.Servers(ctx, service.Host)

@@ -21,17 +21,26 @@ import (
 type view struct {
 	quorum bool
 	err    error
+	nodes  string
 }
 
 func (v view) View(context.Context) (cluster.View, error) {
-	return cluster.View{Quorum: v.quorum}, v.err
+	nodes := map[string]cluster.Node{}
+	for _, name := range strings.Fields(v.nodes) {
+		nodes[name] = cluster.Node{Online: true, Remote: true}
+	}
+	return cluster.View{Quorum: v.quorum, Nodes: nodes}, v.err
 }
 
 var joined = view{quorum: true}
 
+// nodes is a cluster of these.
+func nodes(names string) view { return view{quorum: true, nodes: names} }
+
 func TestLook(t *testing.T) {
 	now := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 	fenced := record.NewlyFenced("compute-1", "", now)
+	mapped := record.NewlyFenced("compute-1", "node-1", now).Encode()
 	cloud := novasim.New(novasim.Config{Hosts: []string{"compute-1", "compute-2"}, Instances: []novasim.Batch{{Count: 3, Host: "compute-1"}}})
 	direct := novasim.Direct{Cloud: cloud}
 	services, err := direct.Services(t.Context())
@@ -47,6 +56,7 @@ func TestLook(t *testing.T) {
 		members view
 		nova    bool
 		host    string
+		node    string
 		held    string // part of it
 		unknown bool
 	}{
@@ -55,8 +65,32 @@ func TestLook(t *testing.T) {
 			records: map[string]string{"compute-1": fenced.Claimed("ctl1", 0, 0, now).Encode()}, held: "0 of 0 instances have left compute-1"},
 		{name: "a short name is the same host", members: joined, host: "compute-1.example.org",
 			records: map[string]string{"compute-1": fenced.Encode()}, held: "its record is fenced"},
-		{name: "another host's record is not ours", members: joined, host: "compute-10",
+		{name: "another host's record is not ours", members: nodes("compute-1 compute-10"), host: "compute-10",
 			records: map[string]string{"compute-1": fenced.Encode()}},
+		{name: "capitals are the same host", members: joined, host: "COMPUTE-1.example.org",
+			records: map[string]string{"compute-1": fenced.Encode()}, held: "its record is fenced"},
+		{name: "the machine has the node's name, and Nova another one", members: nodes("node-1 node-2"), host: "node-1",
+			records: map[string]string{"compute-1": mapped}, held: "its record is fenced"},
+		{name: "another node's record is not ours, whatever Nova's names are", members: nodes("node-1 node-2"), host: "node-2",
+			records: map[string]string{"compute-1": mapped}},
+		{name: "the cluster's name of this machine tells which it is", members: nodes("node-1 node-2"), host: "web.internal", node: "node-1",
+			records: map[string]string{"compute-1": mapped}, held: "its record is fenced"},
+		{name: "the machine has another domain than Nova, and one node has both names", members: nodes("compute-1 compute-2"), host: "compute-1.internal",
+			records: map[string]string{"compute-1.example.org": fenced.Encode()}, held: "its record is fenced"},
+		{name: "a name that nobody knows is not open", members: nodes("compute-1 compute-2"), host: "web.internal",
+			records: map[string]string{"compute-1.example.org": fenced.Encode()}, unknown: true},
+		{name: "a machine in another domain than Nova, outside of the cluster, is not open", members: nodes("ctl1"), host: "compute-1.internal",
+			records: map[string]string{"compute-1.example.org": fenced.Encode()}, unknown: true},
+		{name: "a name that nobody knows is open where nothing is evacuated", members: nodes("compute-1 compute-2"), host: "web.internal",
+			records: map[string]string{"compute-1": fenced.Settled(now).Encode()}},
+		{name: "a record whose node nobody knows may be of any host", members: nodes("node-1 node-2"), host: "node-2",
+			records: map[string]string{"compute-9": fenced.Encode()}, unknown: true},
+		{name: "a record that nobody can read, of a node that nobody knows, may be ours", members: nodes("node-1"), host: "node-1",
+			records: map[string]string{"compute-9": "phase=dancing"}, unknown: true},
+		{name: "Nova tells that two names are one host", members: joined, nova: true, host: "COMPUTE-1",
+			records: map[string]string{"compute-1.example.org": fenced.Encode()}, held: "its record is fenced"},
+		{name: "Nova tells that two names are two hosts", members: joined, nova: true, host: "compute-2",
+			records: map[string]string{"compute-1.example.org": fenced.Encode()}},
 		{name: "once evacuated it is open", members: joined, host: "compute-1",
 			records: map[string]string{"compute-1": fenced.Settled(now).Encode()}},
 		{name: "a record that nobody can read keeps it closed", members: joined, host: "compute-1",
@@ -65,12 +99,12 @@ func TestLook(t *testing.T) {
 		{name: "a cluster that does not answer says nothing", members: view{err: cluster.ErrUnavailable}, host: "compute-1", unknown: true},
 		{name: "Nova is asked where the records cannot be", nova: true, host: "compute-1", held: "Nova has 3 instances on compute-1"},
 		{name: "Nova lets a host start that was not fenced", nova: true, host: "compute-2"},
-		{name: "Nova lets a host start that it does not know", nova: true, host: "compute-9"},
+		{name: "a name that Nova does not know is not open where hosts are fenced", nova: true, host: "compute-9", unknown: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			records := &cib.Memory{}
 			records.Restore(c.records)
-			g := Gate{Host: c.host, Records: records, Members: c.members}
+			g := Gate{Host: c.host, Node: func(context.Context) string { return c.node }, Records: records, Members: c.members}
 			if c.nova {
 				g.Nova = direct
 			}

@@ -79,9 +79,12 @@ func (r *reader) mayHaveGuest(e Evacuation, i Instance, exists bool) bool {
 	case nova.StatusPreMigrating:
 		// Without an error as well: the database went away after the task had been cleared, and
 		// before the host was changed.
-		return over || i.Last == nil && e.Created.After(r.fenced.at.Add(-againTime))
+		return over || i.lately(e)
 	case nova.StatusCompleted:
 		// Its source's nova-compute was started, whatever had become of the evacuation.
+		if !over && i.lately(e) {
+			return !e.Course.Taken.IsZero() && !e.Course.Over()
+		}
 		return over && !e.Course.Over() && (i.Last != nil || !e.Course.Taken.IsZero() || r.crossed(i))
 	}
 	return false
@@ -94,6 +97,11 @@ func (r *reader) claimedForAnother(e Evacuation, i Instance) bool {
 	return e.Source != r.Host && e.Dest != r.Host && slices.ContainsFunc(i.Evacuations, func(own Evacuation) bool {
 		return own.Source == r.Host && own.untaken() && own.Dest == "" && !e.Updated.Before(own.Created)
 	})
+}
+
+// lately answers whether an evacuation was begun shortly before the fencing, and none since.
+func (i Instance) lately(e Evacuation) bool {
+	return i.Last == nil && e.Created.After(i.fenced.at.Add(-againTime))
 }
 
 // crossed answers whether an evacuation of the instance was begun somewhere and has no end,

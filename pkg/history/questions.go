@@ -53,7 +53,7 @@ func (i Instance) toTrace(e Evacuation, turn Turn) bool {
 	case e.Source != i.host:
 		return false
 	case turn == ToSend:
-		return i.Server.VMState == vmError && completed
+		return completed && (i.Server.VMState == vmError || i.lately(e))
 	case turn == UnderWay && inError(i.Server):
 		return e.record.Open()
 	case turn == UnderWay:

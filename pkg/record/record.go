@@ -40,6 +40,9 @@ const (
 	// instances that were not sent may run there. Those that were sent are followed to their
 	// end; no other is sent.
 	HeldBySource Hold = "source"
+	// HeldByName: it is not clear which of Nova's hosts it is. The evacuation goes on by itself
+	// when that is.
+	HeldByName Hold = "name"
 	// Resumed: an operator wants the evacuation to go on against the guard, or against the
 	// signs that the host is on: see Overruled.
 	Resumed Hold = "resumed"
@@ -86,7 +89,8 @@ type Counts struct {
 // Record is all that is kept of one host. Everything else is asked of Nova, so a new
 // owner needs only the record and a look at Nova to go on.
 type Record struct {
-	// Host is Nova's name of the compute host, as the fence device's host map gives it.
+	// Host is the name under which the host was recorded: the plug that the fence hook got. It
+	// is the record's key. Package identity leads from it to Nova's name.
 	Host string
 	// Node is the cluster's name of it, empty where it is the same as Host.
 	Node  string
@@ -266,8 +270,8 @@ func (r Record) check() error {
 		return errors.New("no phase")
 	case !slices.Contains([]Phase{Fenced, Evacuating, Evacuated, Returning}, r.Phase):
 		return fmt.Errorf("unknown phase %q", r.Phase)
-	case !slices.Contains([]Hold{"", HeldByGuard, HeldByOperator, HeldBySource, Resumed}, r.Hold):
-		return fmt.Errorf("hold=%s: it can be guard, operator, source or resumed", r.Hold)
+	case !slices.Contains([]Hold{"", HeldByGuard, HeldByOperator, HeldBySource, HeldByName, Resumed}, r.Hold):
+		return fmt.Errorf("hold=%s: it can be guard, operator, source, name or resumed", r.Hold)
 	case !slices.Contains([]Back{NotBack, BackOn, BackRunning}, r.Back):
 		return fmt.Errorf("back=%s: it can be yes or running", r.Back)
 	case r.Gen < 1:

@@ -132,8 +132,20 @@ func TestAClaimSaysHowManyRequestsMayBeUnseen(t *testing.T) {
 	}
 }
 
+func TestAFencingTellsTheNodeToARecordThatLacksIt(t *testing.T) {
+	byHand := NewlyFenced("h", "", t0)
+	if r, changed := byHand.FencedAgain("n", t0.Add(time.Second)); !changed || r.Node != "n" || r.Witness().Later(byHand.Witness()) {
+		t.Errorf("%v, %s", changed, r.Encode())
+	}
+	for _, node := range []string{"", "h"} {
+		if r, changed := byHand.FencedAgain(node, t0.Add(time.Second)); changed {
+			t.Errorf("%q: %s", node, r.Encode())
+		}
+	}
+}
+
 func TestFencing(t *testing.T) {
-	fenced := NewlyFenced("h", "", t0)
+	fenced := NewlyFenced("h", "n", t0)
 	evacuating := fenced.Claimed("ctl1", 0, 0, t0.Add(time.Second))
 	evacuated := evacuating.Settled(t0.Add(2 * time.Second))
 	back := func(r Record) Record { r, _ = r.Seen(BackOn, t0.Add(3*time.Second)); return r }
@@ -284,14 +296,23 @@ func TestAReasonIsAWitness(t *testing.T) {
 			t.Errorf("%q: %+v %v", text, witness, ours)
 		}
 	}
-	if n := len(Witness{Gen: 1 << 30, Since: t0, Claim: strings.Repeat("n", 64) + "/mmmmmmmmm"}.Reason()); n > 255 {
-		t.Errorf("%d characters: Nova takes 255", n)
+	for _, node := range []string{"", "node-1", strings.Repeat("n", 200)} {
+		w := Witness{Gen: 1 << 30, Since: t0, Claim: strings.Repeat("n", 64) + "/mmmmmmmmm", Node: node}
+		if n := len(w.Reason()); n > 255 {
+			t.Errorf("%d characters: Nova takes 255", n)
+		}
+		if len(node) > 100 {
+			w.Node = "" // there is no room for it
+		}
+		if read, _ := ParseReason(w.Reason()); read != w {
+			t.Errorf("read back: %+v", read)
+		}
 	}
 }
 
 func TestALaterWitnessCorrectsARecord(t *testing.T) {
 	r := NewlyFenced("h", "n", t0).Claimed("ctl1", 0, 0, t0)
-	found := Witness{Gen: 3, Since: t0.Add(time.Hour), Claim: "ctl2/x"}
+	found := Witness{Gen: 3, Since: t0.Add(time.Hour), Claim: "ctl2/x", Node: "n"}
 	got := r.Corrected(found, 20, t0.Add(2*time.Hour))
 	if got.Witness() != found || got.Owner != "" || got.Phase != Fenced || got.Doubt != 20 || got.Node != "n" {
 		t.Errorf("%s", got.Encode())
@@ -300,7 +321,7 @@ func TestALaterWitnessCorrectsARecord(t *testing.T) {
 	if got := r.Corrected(found, 20, t0); got.Gen != 1 || got.Phase != Evacuating || got.Claim != "ctl2/x" || got.Owner != "" || !got.Since.Equal(t0) {
 		t.Errorf("%s", got.Encode())
 	}
-	if got := Recovered("h", found, t0); got.Witness() != found || got.Phase != Fenced || got.Doubt < 10000 {
+	if got := Recovered("h", found, t0); got.Witness() != found || got.NodeName() != "n" || got.Phase != Fenced || got.Doubt < 10000 {
 		t.Errorf("%s", got.Encode())
 	}
 }

@@ -41,7 +41,12 @@ func (r Record) FencedAgain(node string, now time.Time) (Record, bool) {
 	same := r.Back == NotBack && ago >= -clocksAgree && ago < SameFencing
 	switch {
 	case same && r.Unfinished():
-		return r, false
+		if r.Node != "" || node == "" || node == r.Host {
+			return r, false
+		}
+		// It was recorded by somebody who did not know the cluster's name.
+		r.Node, r.Updated = node, now
+		return r, true
 	case same && r.Phase == Evacuated:
 		// Most likely this is the same fencing. If it is another one, of a host that was on
 		// again unseen, instances that came to it must not be missed: one more look.
@@ -79,6 +84,52 @@ func (r Record) NextGeneration(node string, now time.Time) Record {
 		// An owner that is still at work keeps the host and the doubt about its
 		// requests: dropping them here would let another one in beside it.
 		Owner: r.Owner, Claim: r.Claim, Doubt: r.Doubt}
+}
+
+// Merged gives the record with all that another one says of the same host, which was recorded
+// under two names. node is the cluster's name of the host. Nothing of the other one is lost:
+// its instances are looked for once more, its doubt adds up, and who carries r starts over
+// where the other one was of a later fencing, or may have sent something.
+func (r Record) Merged(other Record, node string, now time.Time) Record {
+	later := other.Witness().Later(r.Witness())
+	merged := r
+	merged.Node, merged.Updated = node, now
+	if later || other.Unfinished() && (other.Doubt > 0 || !r.Unfinished()) {
+		merged = r.NextGeneration(node, now)
+		merged.Gen = max(r.Gen, other.Gen) + 1
+		// Later than both, so that an owner sees it, and no earlier than Nova's witness of either.
+		if merged.Since = r.Since.Add(time.Second); later {
+			merged.Since = other.Since
+		}
+	}
+	merged.Doubt = r.Doubt + other.Doubt
+	switch {
+	case later:
+		merged.Back = other.Back
+	case other.Back.Beyond(r.Back) && other.Updated.After(r.Since):
+		merged.Back = other.Back // it was seen after the later fencing
+	default:
+		merged.Back = r.Back
+	}
+	if merged.Back != NotBack && merged.Phase == Evacuated {
+		merged.Phase = Returning
+	}
+	if merged.Claim == "" {
+		merged.Claim = other.Claim
+	}
+	if merged.Refenced == 0 && other.Refenced > 0 {
+		merged.Refenced = 1
+	}
+	switch {
+	case r.Hold == HeldByOperator || other.Hold == HeldByOperator:
+		merged.Hold = HeldByOperator
+	case merged.Hold == HeldByName:
+		merged.Hold = ""
+	}
+	if merged.Owner == "" && merged.Unfinished() && !merged.OnHold() {
+		merged.Wait = ForSupervisor
+	}
+	return merged
 }
 
 // Seen notes a sign that the host is on. It returns false where the sign is known already.
@@ -155,7 +206,7 @@ func (r Record) Corrected(found Witness, inDoubt int, now time.Time) Record {
 // Recovered gives a record for a host whose record is lost, from its witness in Nova. If
 // the host was claimed, any of its instances may have been sent.
 func Recovered(host string, found Witness, now time.Time) Record {
-	r := NewlyFenced(host, "", now)
+	r := NewlyFenced(host, found.Node, now)
 	r.Gen, r.Claim = max(found.Gen, 1), found.Claim
 	if !found.Since.IsZero() {
 		r.Since = found.Since
@@ -237,7 +288,9 @@ func (r Record) HeldFor(source bool) Record {
 
 // OnHold reports whether no owner may carry the evacuation now. One that is HeldBySource
 // has an owner: the instances that were sent have to be followed.
-func (r Record) OnHold() bool { return r.Hold == HeldByGuard || r.Hold == HeldByOperator }
+func (r Record) OnHold() bool {
+	return r.Hold == HeldByGuard || r.Hold == HeldByOperator || r.Hold == HeldByName
+}
 
 // Unfinished reports whether there may still be something to evacuate.
 func (r Record) Unfinished() bool { return r.Phase == Fenced || r.Phase == Evacuating }
@@ -292,10 +345,13 @@ type Witness struct {
 	Since time.Time
 	// Claim is the last claim under which anything was sent; empty: nothing was.
 	Claim string
+	// Node is the cluster's name of the host, empty where it is the record's. Nothing else
+	// could tell it again where a host map leads from it to Nova's name.
+	Node string
 }
 
 // Witness gives the witness that Nova should hold for this record.
-func (r Record) Witness() Witness { return Witness{r.Gen, r.Since, r.Claim} }
+func (r Record) Witness() Witness { return Witness{r.Gen, r.Since, r.Claim, r.Node} }
 
 // Later reports whether w is about a later fencing than another witness. The generations
 // alone do not tell: they begin at 1 again after a host was let in.
@@ -312,8 +368,15 @@ func (w Witness) Reason() string {
 	if w.Claim != "" {
 		text += " claim=" + w.Claim
 	}
-	return text + ": fenced, being evacuated"
+	const end = ": fenced, being evacuated"
+	if node := " node=" + w.Node; w.Node != "" && len(text+node+end) <= maxReason {
+		text += node
+	}
+	return text + end
 }
+
+// maxReason is what Nova takes.
+const maxReason = 255
 
 // ParseReason reads a witness from a disabled_reason. ours is false where somebody else
 // disabled the service.
@@ -332,6 +395,8 @@ func ParseReason(reason string) (w Witness, ours bool) {
 			w.Since, _ = time.Parse(timeFormat, value)
 		case "claim":
 			w.Claim = value
+		case "node":
+			w.Node = value
 		}
 	}
 	return w, true

@@ -88,19 +88,6 @@ func (a admission) enable(service nova.Service) error {
 	return err
 }
 
-func (a admission) deleteRecord() error {
-	if err := a.s.May(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
-	defer cancel()
-	a.mu.Lock()
-	mine := a.record
-	a.deleting = true
-	a.mu.Unlock()
-	return a.s.Records.Delete(ctx, mine)
-}
-
 // forceUp does not return while its request can be alive in the API: one that came late
 // would undo what the host's next fencing tells Nova.
 func (a admission) forceUp(service nova.Service) error {
@@ -123,7 +110,8 @@ func (a admission) service() (nova.Service, error) {
 	if err != nil {
 		return nova.Service{}, err
 	}
-	return nova.FindService(services, a.host, a.s.Domain)
+	m := a.s.cloud(services).Of(a.stored().Record)
+	return m.Service, m.Err()
 }
 
 // awaitService waits for Nova to show the host's service as it should be.

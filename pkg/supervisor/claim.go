@@ -168,6 +168,20 @@ func (c *claim) update(which ownership.Generation, change func(record.Record) re
 	return err
 }
 
+// deleteRecord deletes the record, if it is still as it was last seen.
+func (c *claim) deleteRecord() error {
+	if err := c.s.May(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
+	defer cancel()
+	c.mu.Lock()
+	mine := c.record
+	c.deleting = true
+	c.mu.Unlock()
+	return c.s.Records.Delete(ctx, mine)
+}
+
 // claims are those that this supervisor holds.
 type claims struct {
 	mu     sync.Mutex

@@ -60,6 +60,6 @@ func HostStatus(r record.Record, malformed error) control.Host {
 		phase = "held"
 	}
 	power := map[record.Back]string{record.NotBack: "off", record.BackOn: "on", record.BackRunning: "running"}[r.Back]
-	return control.Host{Host: r.Host, Phase: phase, Gen: r.Gen, Owner: r.Owner, Power: power,
+	return control.Host{Host: r.Host, Node: r.Node, Phase: phase, Gen: r.Gen, Owner: r.Owner, Power: power,
 		Counts: r.Counts, Since: r.Since, Updated: r.Updated, WaitingFor: r.Wait.String()}
 }

@@ -36,27 +36,35 @@ func newEvacuation(c *claim) *evacuation {
 
 // run carries the host to the end, or until it is cancelled.
 func (e *evacuation) run() {
-	claimed := e.stored()
-	engine := &evacuate.Evacuation{
-		Host: e.host, Witness: claimed.Witness(), Prior: e.prior, Doubt: claimed.Doubt, Domain: e.s.Domain,
-		Nova: e.s.Nova, Policy: e.s.Policy, Poll: e.s.novaPoll, Now: e.s.Now, May: e.s.May,
-		Source: e.source, Back: e.s.back, Report: e.report, AddDoubt: e.addDoubt,
-		Ledger: e.s.ledgers.of(e.host, e.s.Policy), Log: e.log,
-	}
 	working, done := context.WithCancel(e.ctx)
 	defer done()
 	looked := make(chan struct{})
 	var beside sync.WaitGroup
 	beside.Go(func() { e.writeProgress(working) })
 	beside.Go(func() { e.watchSource(working, looked) })
+	host, ledger := e.identify()
+	switch {
+	case ledger == nil && e.ctx.Err() != nil: // nothing was sent
+		cause := context.Cause(e.ctx)
+		e.cancel(nil)
+		beside.Wait()
+		e.end(cause, cause, e.stored().Doubt == 0)
+		return
+	case ledger == nil:
+		e.cancel(nil)
+		beside.Wait()
+		return
+	}
 	if e.fresh && !e.passes() {
+		e.s.ledgers.giveBack(host, e.s.Now())
 		e.cancel(nil)
 		beside.Wait()
 		return
 	}
 	<-looked // nothing is sent before, and a look that sends nothing is repeated seconds later
+	engine := e.engine(host, ledger)
 	err := engine.Run(e.ctx)
-	e.s.ledgers.close(e.host, e.s.Now())
+	e.s.ledgers.giveBack(host, e.s.Now())
 	cause := context.Cause(e.ctx)
 	done()
 	beside.Wait()
@@ -70,6 +78,17 @@ func (e *evacuation) run() {
 	}
 	e.cancel(nil) // from here on the record is as it is left here
 	e.end(err, cause, engine.DoubtOver())
+}
+
+// engine is what carries the host, under its name in Nova.
+func (e *evacuation) engine(host string, ledger *evacuate.Ledger) *evacuate.Evacuation {
+	claimed := e.stored()
+	return &evacuate.Evacuation{
+		Host: host, Witness: claimed.Witness(), Prior: e.prior, Doubt: claimed.Doubt,
+		Nova: e.s.Nova, Policy: e.s.Policy, Poll: e.s.novaPoll, Now: e.s.Now, May: e.s.May,
+		Source: e.source, Back: e.s.back, Report: e.report, AddDoubt: e.addDoubt,
+		Ledger: ledger, Log: e.log,
+	}
 }
 
 // end leaves the record as the engine's end calls for. cause is why the engine was stopped,

@@ -11,6 +11,8 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/heartbeat"
+	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -45,27 +47,65 @@ func (g Guard) storm(down, all int) obstacle {
 }
 
 // census says of compute hosts, by Nova's names, which are on and which are down.
-type census struct{ on, down map[string]bool }
+type census struct {
+	on, down map[string]bool
+	// recorded are those that are being evacuated.
+	recorded map[string]bool
+	// mapped is how many remote nodes are down whose names in Nova only the fence device's host
+	// map knows, and unseen are the hosts that they can be: those of which neither the cluster
+	// nor a record says anything.
+	mapped int
+	unseen []nova.Service
+}
 
 // takeCensus counts who was fenced and is not back, and who is no live member of the cluster:
 // when many hosts die at once the cluster knows it long before Nova does. awake are the
 // hosts whose nova-compute was seen alive although Nova was told that they are down.
-func takeCensus(services []nova.Service, records []cib.Stored, view cluster.View, awake map[string]bool, domain string) census {
-	c := census{on: map[string]bool{}, down: map[string]bool{}}
+func takeCensus(cloud identity.Cloud, records []cib.Stored, view cluster.View, awake map[string]bool) census {
+	c := census{on: map[string]bool{}, down: map[string]bool{}, recorded: map[string]bool{}}
 	maps.Copy(c.on, awake)
 	off := keptOff(records, view)
+	hosts, known := hostsOfNodes(cloud, records, view), map[string]bool{}
 	for name, n := range view.Nodes {
-		if s, err := nova.FindService(services, name, domain); err == nil { // a compute host
-			c.on[s.Host] = n.Live() && !off[name]
-			c.down[s.Host] = !c.on[s.Host]
+		host, is := hosts[name]
+		switch {
+		case is:
+			known[host] = true
+			c.on[host] = n.Live() && !off[name]
+			c.down[host] = !c.on[host]
+		case n.Remote && (!n.Live() || off[name]):
+			c.mapped++
 		}
 	}
 	for _, r := range records {
-		if s, err := nova.FindService(services, r.Host, domain); err == nil && r.Err == nil && r.Unfinished() {
-			c.down[s.Host] = !c.on[s.Host]
+		if m := cloud.Of(r.Record); m.State == identity.One && r.Err == nil && r.Unfinished() {
+			known[m.Service.Host], c.recorded[m.Service.Host] = true, true
+			c.down[m.Service.Host] = !c.on[m.Service.Host]
+		}
+	}
+	for _, s := range cloud.Services {
+		if !known[s.Host] {
+			c.unseen = append(c.unseen, s)
 		}
 	}
 	return c
+}
+
+// hostsOfNodes leads from the cluster's nodes to Nova's hosts, where that is known: from the
+// records, which have both names, or because the names fit.
+func hostsOfNodes(cloud identity.Cloud, records []cib.Stored, view cluster.View) map[string]string {
+	hosts := map[string]string{}
+	for name := range view.Nodes {
+		if m := cloud.Named(name); m.State == identity.One {
+			hosts[name] = m.Service.Host
+		}
+	}
+	for _, r := range records {
+		if m := cloud.Of(r.Record); m.State == identity.One && r.Node != "" {
+			hosts[r.Node] = m.Service.Host
+		}
+	}
+	return hosts
 }
 
 // keptOff names the remote nodes that are off as far as the records know. Such a node is
@@ -78,16 +118,39 @@ func keptOff(records []cib.Stored, view cluster.View) map[string]bool {
 	return off
 }
 
+// longAgo is how long a nova-compute has to be silent not to count any more. A service that
+// nobody has deleted is no host that is down just now.
+const longAgo = 24 * time.Hour
+
 // count counts the compute hosts, and those that are down or do not answer Nova. Hosts that
-// an operator has disabled do not count.
-func (c census) count(services []nova.Service) (down, all int) {
-	for _, s := range services {
-		if !s.Enabled && !s.Ours() {
-			continue
+// an operator has disabled do not count, nor those that have been silent for long and are not
+// being evacuated.
+func (c census) count(cloud identity.Cloud, now time.Time) (down, all int) {
+	counts := func(s nova.Service) bool {
+		past := !s.Up && !s.Partial && !s.Updated.IsZero() && cloud.Clock.Time(now).Sub(history.Stamp(s.Updated)) > longAgo
+		return (s.Enabled || s.Ours()) && (!past || s.Ours() || c.recorded[s.Host])
+	}
+	silent := func(s nova.Service) bool {
+		return !s.Up && !s.Partial && !(s.ForcedDown && s.Ours() && c.on[s.Host])
+	}
+	for _, s := range cloud.Services {
+		if counts(s) {
+			all++
+			if c.down[s.Host] || silent(s) {
+				down++
+			}
 		}
-		all++
-		silent := !s.Up && !s.Partial && !(s.ForcedDown && s.Ours() && c.on[s.Host])
-		if c.down[s.Host] || silent {
+	}
+	// The nodes of which only a host map knows what Nova calls them die unseen by it at first.
+	left := c.mapped
+	for _, s := range c.unseen {
+		if counts(s) && silent(s) {
+			left-- // this is one of them
+		}
+	}
+	for _, s := range c.unseen {
+		if left > 0 && counts(s) && !silent(s) {
+			left--
 			down++
 		}
 	}
@@ -99,7 +162,8 @@ func (s *Supervisor) mayBegin(ctx context.Context, services []nova.Service, reco
 	if view.Maintenance {
 		return inMaintenance{}, nil
 	}
-	if storm := s.Guard.storm(takeCensus(services, records, view, awake, s.Domain).count(services)); storm != nil {
+	cloud := s.cloud(services)
+	if storm := s.Guard.storm(takeCensus(cloud, records, view, awake).count(cloud, s.Now())); storm != nil {
 		return storm, nil
 	}
 	missing, err := s.Nova.Missing(ctx)
@@ -148,7 +212,8 @@ func (e *evacuation) passes() bool {
 		case err == nil && obstacle == nil:
 			return true
 		case err == nil:
-			if err = e.hold(obstacle); err == nil || errors.Is(err, errLost) {
+			why := obstacle.String() + heldHint(e.host)
+			if err = e.hold(record.HeldByGuard, why); err == nil || errors.Is(err, errLost) {
 				return false
 			}
 		}
@@ -160,13 +225,15 @@ func (e *evacuation) passes() bool {
 	}
 }
 
-// hold has the guard hold the record, and gives the claim back.
-func (e *evacuation) hold(because obstacle) error {
-	why := because.String() + heldHint(e.host)
+// hold has the record held, and gives the claim back.
+func (e *evacuation) hold(by record.Hold, why string) error {
 	e.setReleasing(true)
 	err := e.update(ownership.SameGeneration, func(r record.Record) record.Record {
-		r = r.Held(record.HeldByGuard, record.WaitFor(why), e.s.Now())
-		r.Owner, r.Phase = "", record.Fenced
+		r = r.Held(by, record.WaitFor(why), e.s.Now())
+		r.Owner = ""
+		if by == record.HeldByGuard {
+			r.Phase = record.Fenced // it has not begun
+		}
 		return r
 	})
 	if err == nil || errors.Is(err, errLost) {
@@ -191,7 +258,7 @@ func (w *watch) guardAgain(ctx context.Context, records []cib.Stored, now look) 
 		task = obstacle
 	}
 	for _, r := range records {
-		if !r.Unfinished() {
+		if !r.Unfinished() || r.Hold != record.HeldByGuard {
 			continue
 		}
 		next, changed := guarded(r.Record, obstacle, w.s.Now())
@@ -224,10 +291,10 @@ func guarded(r record.Record, because obstacle, now time.Time) (record.Record, b
 
 // awake names the hosts of records, by Nova's names, whose nova-compute is alive.
 func (w *watch) awake(records []cib.Stored, services []nova.Service) map[string]bool {
-	awake := map[string]bool{}
+	awake, cloud := map[string]bool{}, w.s.cloud(services)
 	for _, r := range records {
-		if service, err := nova.FindService(services, r.Host, w.s.Domain); err == nil && w.heartbeats.Look(service, r.Since, w.s.Now()) == heartbeat.Alive {
-			awake[service.Host] = true
+		if m := cloud.Of(r.Record); m.State == identity.One && w.heartbeats.Look(m.Service, r.Since, w.s.Now()) == heartbeat.Alive {
+			awake[m.Service.Host] = true
 		}
 	}
 	return awake

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -75,8 +76,8 @@ func (s *Supervisor) deleteReappeared(ctx context.Context) error {
 		return err
 	}
 	for _, r := range again {
-		service, err := nova.FindService(services, r.Host, s.Domain)
-		if err == nil && service.ForcedDown {
+		forced := slices.ContainsFunc(toldOf(s.cloud(services), r.Record), func(service nova.Service) bool { return service.ForcedDown })
+		if forced {
 			s.known.notLetIn(r.Host)
 			continue
 		}

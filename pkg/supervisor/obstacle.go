@@ -3,7 +3,9 @@ package supervisor
 import (
 	"fmt"
 	"strings"
+	"time"
 
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
 
@@ -41,6 +43,62 @@ func heldHint(host string) string {
 	return "; 'nova-evac resume " + host + "' has it evacuated all the same"
 }
 
+// What may keep it from being known which of Nova's hosts a record is of.
+type (
+	// hostUnknown: Nova knows no such host. maybe is the one, if any, that has the node's name.
+	hostUnknown struct{ host, maybe string }
+	// hostAmbiguous: several hosts of Nova's fit.
+	hostAmbiguous struct{ host, fitting, example string }
+	// hostStale: the service that fits best was silent long before the fencing, another was not.
+	hostStale struct{ record, host, id, since, other string }
+	// hostEmpty: the only service that fits was silent long before the fencing, and has no
+	// instances.
+	hostEmpty struct{ record, host, since string }
+	// hostMaybeTwice: another record may be of the same host.
+	hostMaybeTwice struct{ host, record, other string }
+)
+
+// ambiguous is the obstacle that several hosts fit.
+func ambiguous(m identity.Match) hostAmbiguous {
+	names := m.Names()
+	return hostAmbiguous{host: m.Name, fitting: strings.Join(names, ", "), example: names[0]}
+}
+
+// stale is the obstacle that the host may bear another name.
+func stale(m identity.Match) hostStale {
+	return hostStale{record: m.Name, host: m.Service.Host, id: m.Service.ID, since: silentSince(m), other: m.Names()[1]}
+}
+
+func silentSince(m identity.Match) string { return m.Service.Updated.UTC().Format(time.RFC3339) }
+
+func (o hostUnknown) String() string {
+	maybe := "NAME"
+	if o.maybe != "" {
+		maybe = o.maybe
+	}
+	return fmt.Sprintf("an operator to say which host it is: Nova knows no %s. 'nova-evac host %s' evacuates it under its name in Nova, "+
+		"'nova-evac forget %[1]s' drops this record; then put the fence device's pcmk_host_map right", o.host, maybe)
+}
+
+func (o hostAmbiguous) String() string {
+	return fmt.Sprintf("an operator to say which host it is: the name %s fits %s in Nova. 'nova-evac host %s', with the right one of them, evacuates it; then put the fence device's pcmk_host_map right",
+		o.host, o.fitting, o.example)
+}
+
+func (o hostStale) String() string {
+	return fmt.Sprintf("an operator to say which host it is: Nova has %s, silent since %s, and %s. If the second is meant, 'nova-evac host %[3]s' evacuates it, and 'openstack compute service delete %[4]s' ends the first; "+
+		"if the first is meant, 'nova-evac resume %[5]s'", o.host, o.since, o.other, o.id, o.record)
+}
+
+func (o hostEmpty) String() string {
+	return fmt.Sprintf("an operator to say which host it is: Nova has no instances on %s, which is silent since %s. If it has another name in Nova now, 'nova-evac host NAME' evacuates it, and 'nova-evac forget %[3]s' drops this record; "+
+		"if this is the one, 'nova-evac resume %[3]s'", o.host, o.since, o.record)
+}
+
+func (o hostMaybeTwice) String() string {
+	return fmt.Sprintf("an operator to say whether the record of %s is of this host, too. If it is, 'nova-evac host %s' makes them one; if not, 'nova-evac resume %s'", o.other, o.host, o.record)
+}
+
 // What may stand in the way of powering an evacuated host on.
 type (
 	// powerOnByHand: an operator powers the hosts on.
@@ -66,8 +124,8 @@ func (o queuedHere) String() string {
 
 // What may stand in the way of letting a host in.
 type (
-	// notListed: Nova does not list the host.
-	notListed struct{}
+	// notListed: Nova does not list the host, or several that fit.
+	notListed struct{ host string }
 	// cellDown: the host's cell is down.
 	cellDown struct{}
 	// notMember: the host's node is no live member of the cluster.
@@ -94,7 +152,9 @@ type (
 // mostNamed is how many instances a sentence names.
 const mostNamed = 3
 
-func (notListed) String() string { return "Nova to list the host again" }
+func (o notListed) String() string {
+	return "Nova to list the host again; if that is gone for good, 'nova-evac forget " + o.host + "' drops this record"
+}
 
 func (cellDown) String() string { return "the host's cell, which Nova says is down" }
 

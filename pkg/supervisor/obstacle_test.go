@@ -6,6 +6,8 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
@@ -104,8 +106,47 @@ func TestTheGuardCountsTheHostsThatAreDown(t *testing.T) {
 		{"it was fenced, and its nova-compute runs", service("a", forced), fenced(record.BackOn), cluster.View{}, true, 0, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			services := []nova.Service{c.a, service("b", nil)}
-			down, all := takeCensus(services, c.records, c.view, map[string]bool{"a": c.awake}, "").count(services)
+			cloud := identity.NewCloud([]nova.Service{c.a, service("b", nil)}, "", history.Clock{})
+			down, all := takeCensus(cloud, c.records, c.view, map[string]bool{"a": c.awake}).count(cloud, t0)
+			if down != c.down || all != c.all {
+				t.Errorf("%d of %d are down, expected %d of %d", down, all, c.down, c.all)
+			}
+		})
+	}
+}
+
+func TestTheGuardCountsHostsThatHaveOtherNamesInTheCluster(t *testing.T) {
+	up := func(host string) nova.Service { return nova.Service{Host: host, Up: true, Enabled: true, Updated: t0} }
+	silent := func(host string, since time.Duration) nova.Service {
+		return nova.Service{Host: host, Enabled: true, Updated: t0.Add(-since)}
+	}
+	fenced := []cib.Stored{{Record: record.Record{Host: "nova-1", Node: "node-1", Phase: record.Fenced, Gen: 1, Since: t0}}}
+	live, lost, controller := cluster.Node{Remote: true, Online: true}, cluster.Node{Remote: true, Unclean: true}, cluster.Node{Online: true}
+	three := []nova.Service{up("nova-1"), up("nova-2"), up("nova-3")}
+	for _, c := range []struct {
+		name      string
+		services  []nova.Service
+		records   []cib.Stored
+		nodes     map[string]cluster.Node
+		down, all int
+	}{
+		{"the record leads from the node to Nova's name", three, fenced, map[string]cluster.Node{"node-1": lost}, 1, 3},
+		{"nodes that are down, and whose names only the host map knows", three, fenced, map[string]cluster.Node{"node-1": lost, "node-2": lost, "node-3": lost}, 3, 3},
+		{"nodes that live, and whose names only the host map knows", three, fenced, map[string]cluster.Node{"node-1": lost, "node-2": live, "node-3": live}, 1, 3},
+		{"a controller that is down is no compute host", three, fenced, map[string]cluster.Node{"node-1": lost, "ctl1": {}, "ctl2": controller}, 1, 3},
+		{"a mapped node that is down, and whose host does not answer Nova, is one", []nova.Service{up("nova-1"), silent("nova-2", time.Minute), up("nova-3")}, fenced,
+			map[string]cluster.Node{"node-1": lost, "node-2": lost, "node-3": live}, 2, 3},
+		{"more nodes than hosts: some are no compute hosts", three, fenced, map[string]cluster.Node{"node-1": lost, "node-2": lost, "node-3": lost, "storage-1": lost, "storage-2": lost}, 3, 3},
+		{"where all hosts are known by name, another node is no compute host", []nova.Service{up("a"), up("b")}, nil,
+			map[string]cluster.Node{"A": live, "b.example.org": live, "storage-1": lost}, 0, 2},
+		{"short and full names, and capitals", []nova.Service{up("a.example.org"), up("B")}, nil, map[string]cluster.Node{"a": lost, "b": lost}, 2, 2},
+		{"services that nobody has deleted are none", []nova.Service{up("a"), silent("b", time.Minute), silent("gone-1", 48*time.Hour), silent("gone-2", 9000*time.Hour)}, nil, nil, 1, 2},
+		{"one that was silent for long, and is being evacuated", []nova.Service{up("a"), silent("nova-1", 48*time.Hour)}, fenced, nil, 1, 2},
+		{"a host that was moved to another cell is one", []nova.Service{silent("a", 9000*time.Hour), up("a"), up("b")}, nil, nil, 0, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cloud := identity.NewCloud(c.services, "", history.Clock{})
+			down, all := takeCensus(cloud, c.records, cluster.View{Nodes: c.nodes}, nil).count(cloud, t0)
 			if down != c.down || all != c.all {
 				t.Errorf("%d of %d are down, expected %d of %d", down, all, c.down, c.all)
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
@@ -74,8 +75,16 @@ func (o Operator) Resume(ctx context.Context, host string) error {
 }
 
 func (o Operator) change(ctx context.Context, host string, to func(record.Record) (record.Record, error)) error {
+	all, err := o.Records.Query(ctx)
+	if err != nil {
+		return err
+	}
+	name, err := recordOf(all, host)
+	if err != nil {
+		return err
+	}
 	var refused error
-	_, _, err := cib.Modify(ctx, o.Records, host, func(r cib.Stored, found bool) (next record.Record, write bool) {
+	_, _, err = cib.Modify(ctx, o.Records, name, func(r cib.Stored, found bool) (next record.Record, write bool) {
 		switch {
 		case !found:
 			refused = ErrNoRecord
@@ -92,10 +101,46 @@ func (o Operator) change(ctx context.Context, host string, to func(record.Record
 	return err
 }
 
+// recordOf is the name under which the host stands in the records that an operator means.
+func recordOf(all []cib.Stored, host string) (string, error) {
+	meant := identity.Recorded(all, host)
+	switch {
+	case len(meant) == 0:
+		return "", fmt.Errorf("host %s: %w", host, ErrNoRecord)
+	case len(meant) > 1:
+		return "", severalMeant(host, meant)
+	}
+	return meant[0].Host, nil
+}
+
+func severalMeant(host string, meant []cib.Stored) error {
+	return fmt.Errorf("host %s: the name fits the records of %s: say which", host, identity.Hosts(meant))
+}
+
 // Find returns a host's record and its nova-compute. It is no error for the host to have
-// no record.
+// no record, nor for a record to be of a host that Nova does not know.
 func (o Operator) Find(ctx context.Context, host string) (r cib.Stored, recorded bool, service nova.Service, err error) {
-	return lookUp(ctx, o.Nova, o.Records, host, o.Domain)
+	records, service, err := o.find(ctx, host)
+	if err != nil || len(records) == 0 {
+		return r, false, service, err
+	}
+	return records[0], true, service, nil
+}
+
+// find returns all records of a host: it has two where it was recorded under two names.
+func (o Operator) find(ctx context.Context, host string) ([]cib.Stored, nova.Service, error) {
+	f, err := lookUp(ctx, o.Nova, o.Records, host, o.Domain)
+	switch {
+	case err != nil:
+		return nil, nova.Service{}, err
+	case len(f.records) == 0 && f.fits != nil:
+		return nil, nova.Service{}, fmt.Errorf("host %s: nobody knows yet whether the record of %s is its: 'nova-evac status' says why; if you mean that record, say %[2]s", host, f.fits.Host)
+	case len(f.records) == 0 && f.match.State != identity.One:
+		return nil, nova.Service{}, f.match.Err()
+	case f.match.State != identity.One || len(f.records) > 0 && f.cloud.Of(f.records[0].Record).State != identity.One:
+		return f.records, nova.Service{}, nil
+	}
+	return f.records, f.match.Service, nil
 }
 
 // Admit lets a host in now: Nova takes it for alive, it is enabled unless an operator
@@ -103,6 +148,9 @@ func (o Operator) Find(ctx context.Context, host string) (r cib.Stored, recorded
 // Nova refuses it for is the error.
 func (o Operator) Admit(ctx context.Context, host string) error {
 	return o.end(ctx, host, func(r cib.Stored, service nova.Service) error {
+		if service.Host == "" {
+			return fmt.Errorf("host %s: Nova does not say which host it is, so that it cannot be let in; 'nova-evac forget %[1]s' drops its record", host)
+		}
 		if err := o.powerOn(ctx, r); err != nil {
 			return err
 		}
@@ -145,7 +193,7 @@ func (o Operator) over(ctx context.Context, host string) error {
 // disabled with a reason that is not ours, so that nobody writes the record again.
 func (o Operator) Forget(ctx context.Context, host string) error {
 	return o.end(ctx, host, func(_ cib.Stored, service nova.Service) error {
-		if !service.Enabled && service.Ours() {
+		if service.Host != "" && !service.Enabled && service.Ours() {
 			return o.Nova.Disown(ctx, service)
 		}
 		return nil
@@ -154,25 +202,34 @@ func (o Operator) Forget(ctx context.Context, host string) error {
 
 // end stops whoever carries a host, tells Nova, and deletes the record.
 func (o Operator) end(ctx context.Context, host string, tell func(cib.Stored, nova.Service) error) error {
-	r, recorded, service, err := o.Find(ctx, host)
+	records, service, err := o.find(ctx, host)
 	if err != nil {
 		return err
 	}
-	if recorded && r.Err == nil {
-		if r, err = o.stop(ctx, r); err != nil {
+	for n, r := range records {
+		if r.Err == nil {
+			if records[n], err = o.stop(ctx, r); err != nil {
+				return err
+			}
+		}
+	}
+	var first cib.Stored
+	if len(records) > 0 {
+		first = records[0]
+	}
+	if err := tell(first, service); err != nil {
+		return err
+	}
+	for _, r := range records {
+		drop := o.deleteReleased
+		if r.Err != nil {
+			drop = o.Records.Delete
+		}
+		if err := drop(ctx, r); err != nil {
 			return err
 		}
 	}
-	if err := tell(r, service); err != nil {
-		return err
-	}
-	switch {
-	case !recorded:
-		return nil
-	case r.Err != nil:
-		return o.Records.Delete(ctx, r)
-	}
-	return o.deleteReleased(ctx, r)
+	return nil
 }
 
 // deleteReleased deletes a record that nobody owns. A supervisor may have claimed it since,

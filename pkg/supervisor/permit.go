@@ -64,6 +64,13 @@ func (p *permit) refuse(why error) {
 	}
 }
 
+// last is the cluster as it was seen when it last let this node act.
+func (p *permit) last() cluster.View {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.view
+}
+
 // node is what the cluster last said of one of its nodes.
 func (p *permit) node(name string) (cluster.Node, bool) {
 	p.mu.Lock()

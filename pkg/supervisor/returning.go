@@ -9,6 +9,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/heartbeat"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -105,7 +106,7 @@ func (w *watch) concerns(r cib.Stored) bool {
 	case r.Err != nil:
 		return false
 	case r.Unfinished():
-		return (w.s.Only == nil || w.s.Only(r.Host)) && r.Hold == record.HeldByGuard && r.Owner == ""
+		return (w.s.Only == nil || w.s.Only(r.Host)) && (r.Hold == record.HeldByGuard || r.Hold == record.HeldByName) && r.Owner == ""
 	}
 	return w.s.Only == nil // one that works on some hosts only lets none in
 }
@@ -118,11 +119,18 @@ func (w *watch) forget() {
 
 // lookAt does for each host that nobody carries what is to be done.
 func (w *watch) lookAt(ctx context.Context, records []cib.Stored, now look) error {
+	doubles, err := w.mergeDoubles(ctx, now)
+	if err != nil {
+		return err
+	}
+	records = slices.DeleteFunc(records, func(r cib.Stored) bool { return doubles[r.Host] })
 	for _, r := range records {
-		if r.Unfinished() {
-			continue
+		switch {
+		case r.Unfinished() && r.Hold == record.HeldByName:
+			err = w.nameAgain(ctx, r, now)
+		case !r.Unfinished():
+			err = w.readmit(ctx, r, now)
 		}
-		err := w.readmit(ctx, r, now)
 		var unanswered *nova.Error
 		if errors.As(err, &unanswered) { // it concerns this host, and keeps no other one
 			err = w.say(ctx, r, notTold{unanswered.Op, unanswered.Message})
@@ -131,7 +139,7 @@ func (w *watch) lookAt(ctx context.Context, records []cib.Stored, now look) erro
 			return err
 		}
 	}
-	if slices.ContainsFunc(records, func(r cib.Stored) bool { return r.Unfinished() }) {
+	if slices.ContainsFunc(records, func(r cib.Stored) bool { return r.Unfinished() && r.Hold == record.HeldByGuard }) {
 		return w.guardAgain(ctx, records, now)
 	}
 	return nil
@@ -143,10 +151,11 @@ func (w *watch) readmit(ctx context.Context, r cib.Stored, now look) error {
 	if w.s.claims.of(r.Host) != nil || w.s.judgeOwner(r, now.view).Action != ownership.TakeOver {
 		return nil
 	}
-	service, err := nova.FindService(now.services, r.Host, w.s.Domain)
-	if err != nil {
-		return w.say(ctx, r, notListed{})
+	m := w.s.cloud(now.services).Of(r.Record)
+	if m.State != identity.One {
+		return w.say(ctx, r, notListed{r.Host})
 	}
+	service := m.Service
 	awake := w.heartbeats.Look(service, r.Since, w.s.Now()) == heartbeat.Alive
 	if !awake && w.keptOff(r, now.view) {
 		return w.powerOn(ctx, r, service.Host, now)
@@ -244,11 +253,12 @@ type source struct {
 // Nova does not know.
 func (s *Supervisor) sources(services []nova.Service) []source {
 	var all []source
+	cloud := s.cloud(services)
 	for _, r := range s.known.all() {
 		if r.Err != nil || !r.Unfinished() {
 			continue
 		}
-		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil {
+		for _, service := range toldOf(cloud, r.Record) {
 			all = append(all, source{r, service.Host})
 		}
 	}

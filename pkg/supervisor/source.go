@@ -240,12 +240,12 @@ func (e *evacuation) disconnect(ctx context.Context) {
 
 // back names the hosts, by Nova's names, that were fenced and are on again.
 func (s *Supervisor) back(services []nova.Service) map[string]bool {
-	on := map[string]bool{}
+	on, cloud := map[string]bool{}, s.cloud(services)
 	for _, r := range s.known.all() {
 		if r.Err != nil || r.Back == record.NotBack {
 			continue
 		}
-		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil {
+		for _, service := range toldOf(cloud, r.Record) {
 			on[service.Host] = true
 		}
 	}

@@ -102,7 +102,7 @@ func New(o Options) *Supervisor {
 	s := &Supervisor{Options: o, quit: make(chan struct{}),
 		permit: permit{now: o.Now, log: o.Log, refusal: errNotSeenYet},
 		known:  knownRecords{letIn: map[string]record.Witness{}},
-		claims: claims{byHost: map[string]*claim{}}, ledgers: ledgers{byHost: map[string]*evacuate.Ledger{}},
+		claims: claims{byHost: map[string]*claim{}}, ledgers: ledgers{byHost: map[string]*evacuate.Ledger{}, taken: map[string]bool{}},
 	}
 	s.takeover = takeover{s: s, noted: map[string]owner{}}
 	s.came.Store(o.Now().UnixNano())
@@ -182,9 +182,11 @@ func (s *Supervisor) busy() bool {
 	return s.claims.count() > 0 || slices.ContainsFunc(s.known.all(), s.carries)
 }
 
-// carries answers whether a record is one that this supervisor would carry.
+// carries answers whether a record is one that this supervisor would carry. One of which
+// nobody knows what host it is of may stay for ever, and is none: watchHosts looks after it.
 func (s *Supervisor) carries(r cib.Stored) bool {
-	return r.Err == nil && r.Unfinished() && (s.Only == nil || s.Only(r.Host))
+	nameless := r.Hold == record.HeldByName && r.Owner == ""
+	return r.Err == nil && r.Unfinished() && !nameless && (s.Only == nil || s.Only(r.Host))
 }
 
 // refuse takes in why this node must not act, and gives the pause until the next look. A

@@ -45,15 +45,17 @@ type world struct {
 
 // members is what the cluster says of its nodes; the tests change it.
 type members struct {
-	mu   sync.Mutex
-	view cluster.View
-	err  error
-	then func() // happens after the next view was taken, and before it is answered
+	mu    sync.Mutex
+	view  cluster.View
+	err   error
+	asked int    // how often it was asked
+	then  func() // happens after the next view was taken, and before it is answered
 }
 
 func (m *members) View(context.Context) (cluster.View, error) {
 	m.mu.Lock()
 	v, err, then := m.view, m.err, m.then
+	m.asked++
 	v.Nodes, v.Supervisors = maps.Clone(v.Nodes), maps.Clone(v.Supervisors)
 	m.then = nil
 	m.mu.Unlock()

@@ -3,11 +3,14 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -65,13 +68,14 @@ func (s *Supervisor) compareHistory(ctx context.Context, ask func(context.Contex
 	if err != nil {
 		return err
 	}
-	of, clock := s.recordsOf(all, services), history.Clock{Ahead: s.Nova.Skew()}
+	cloud, of := s.cloud(services), s.recordsOf(all, services)
 	for _, f := range fencings {
-		service, err := nova.FindService(services, f.Target, s.Domain)
+		m := cloud.Named(f.Target)
+		service := m.Service
 		_, recorded := of[service.Host]
 		switch {
-		case err != nil, recorded, s.Now().Sub(f.Completed) > missedSince:
-		case clock.Fenced(f.Completed).Over(history.Stamp(service.Updated)): // it is back, or an operator has taken it in hand
+		case m.State != identity.One, recorded, len(identity.Recorded(all, f.Target)) > 0, s.Now().Sub(f.Completed) > missedSince:
+		case cloud.Clock.Fenced(f.Completed).Over(history.Stamp(service.Updated)): // it is back, or an operator has taken it in hand
 		default:
 			s.Log.WithField("host", service.Host).Warnf("it was fenced at %s, is silent since, and has no record: 'nova-evac host %s' evacuates it",
 				f.Completed.UTC().Format(time.RFC3339), service.Host)
@@ -95,12 +99,15 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.restoreNodes(ctx, services, witnesses, all); err != nil {
+		return err
+	}
 	for _, lost := range s.lostRecords(services, witnesses, all) {
 		view, err := s.Members.View(ctx)
 		if err != nil || !view.Quorum {
 			return err
 		}
-		err = s.writeAgain(ctx, lost)
+		err = s.writeAgain(ctx, lost, view)
 		switch {
 		case errors.Is(err, cib.ErrExists), errors.Is(err, cib.ErrConflict), errors.Is(err, errLetIn):
 			continue // somebody else was quicker
@@ -108,6 +115,25 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 			return err
 		}
 		s.Log.WithField("host", lost.host).Warnf("the record of generation %d was lost, and was written again from what Nova knows", lost.witness.Gen)
+	}
+	return nil
+}
+
+// restoreNodes puts the cluster's names of hosts back into records that have lost nothing else.
+func (s *Supervisor) restoreNodes(ctx context.Context, services []nova.Service, witnesses map[string]record.Witness, all []cib.Stored) error {
+	for host, r := range s.recordsOf(all, services) {
+		told := witnesses[host]
+		if r.Err != nil || r.Node != "" || told.Node == "" || told.Node == r.Host || !told.Since.Equal(r.Since) {
+			continue
+		}
+		if view, err := s.Members.View(ctx); err != nil || !view.Quorum {
+			return err
+		}
+		next := r.Record
+		next.Node, next.Updated = told.Node, s.Now()
+		if err := s.change(ctx, r, next); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -149,7 +175,7 @@ func (s *Supervisor) lostRecords(services []nova.Service, witnesses map[string]r
 }
 
 // writeAgain writes a lost record again.
-func (s *Supervisor) writeAgain(ctx context.Context, lost lostRecord) error {
+func (s *Supervisor) writeAgain(ctx context.Context, lost lostRecord, view cluster.View) error {
 	if lost.verdict.Action == ownership.Correct {
 		_, err := s.Records.Replace(ctx, lost.stored, lost.stored.Corrected(lost.witness, lost.verdict.Doubt, s.Now()))
 		return err
@@ -157,7 +183,11 @@ func (s *Supervisor) writeAgain(ctx context.Context, lost lostRecord) error {
 	if err := s.stillFenced(ctx, lost.host, lost.witness); err != nil {
 		return err
 	}
-	_, err := s.Records.Create(ctx, record.Recovered(lost.host, lost.witness, s.Now()))
+	r := record.Recovered(lost.host, lost.witness, s.Now())
+	if r.Node == "" { // the record's name was the node's; Nova's may be a full one
+		r.Node = identity.NodeOf(slices.Collect(maps.Keys(view.Nodes)), lost.host)
+	}
+	_, err := s.Records.Create(ctx, r)
 	return err
 }
 
@@ -171,25 +201,23 @@ func (s *Supervisor) stillFenced(ctx context.Context, host string, found record.
 	if err != nil {
 		return err
 	}
-	service, err := nova.FindService(services, host, "")
-	if err != nil {
-		return err
+	m := s.cloud(services).Named(host)
+	if m.State != identity.One {
+		return m.Err()
 	}
+	service := m.Service
 	if again, ours := record.ParseReason(service.DisabledReason); !ours || !service.ForcedDown || again != found {
 		return errLetIn
 	}
 	return nil
 }
 
-// recordsOf finds the records of Nova's hosts, by Nova's names.
+// recordsOf finds the records of Nova's hosts, by Nova's names: of one that is recorded under
+// two names, the one that is carried.
 func (s *Supervisor) recordsOf(all []cib.Stored, services []nova.Service) map[string]cib.Stored {
 	of := map[string]cib.Stored{}
-	for _, r := range all {
-		if service, err := nova.FindService(services, r.Host, s.Domain); err == nil {
-			if _, first := of[service.Host]; !first {
-				of[service.Host] = r
-			}
-		}
+	for host, records := range s.cloud(services).ByHost(all) {
+		of[host] = records[0]
 	}
 	return of
 }

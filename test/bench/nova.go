@@ -11,6 +11,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/record"
 	"github.com/nova-evac/nova-evac/test/e2e/lab"
@@ -81,7 +83,8 @@ func novaService(ctx context.Context, client *nova.Client) (nova.Service, error)
 	if err != nil {
 		return nova.Service{}, err
 	}
-	return nova.FindService(services, novaHost, "")
+	m := identity.NewCloud(services, "", history.Clock{}).Named(novaHost)
+	return m.Service, m.Err()
 }
 
 // evacuateWith makes the engine evacuate the host.

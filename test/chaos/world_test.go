@@ -23,6 +23,9 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cib"
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
+	"github.com/nova-evac/nova-evac/pkg/gate"
+	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/novasim"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
@@ -53,6 +56,7 @@ type guards struct {
 	noLook       bool // what has no answer is sent again at once
 	noDisconnect bool // a host is fenced again while the cluster is connected to it
 	noSource     bool // whether the source runs again is not looked at
+	noNames      bool // nobody sees that a host is recorded under another name, too
 }
 
 // world is one run.
@@ -62,7 +66,8 @@ type world struct {
 	guards guards
 	began  time.Time
 	cloud  *novasim.Cloud
-	hosts  []string // compute hosts; the first is the one that dies
+	hosts  []string // compute hosts, by Nova's names; the first is the one that dies
+	names  map[string]names
 
 	mu      sync.Mutex
 	records *cib.Memory
@@ -75,8 +80,13 @@ type world struct {
 	// it on at once. gated: nova-compute of every host waits behind a gate.
 	keptOff, gated bool
 	machines       map[string]*machine
-	boots          sync.WaitGroup
-	over           atomic.Bool // the run has ended
+	// raced are instances whose request was alive in the API for as long as their host took to
+	// boot, which was fenced again before and is not a second time: a known limit.
+	raced map[string]bool
+	many  bool         // a host has many names
+	stale nova.Service // of before a renaming; zero: there is none
+	boots sync.WaitGroup
+	over  atomic.Bool // the run has ended
 	// operated is when an operator did something to a host or an instance.
 	operated map[string]time.Time
 	away     atomic.Bool // the cell's database
@@ -121,6 +131,103 @@ type machine struct {
 	linked, unlinked time.Time
 	holds            bool // its gate attests that it holds nova-compute back
 	died             bool // and the cluster has not fenced it yet
+}
+
+// names are those of a compute host besides Nova's.
+type names struct {
+	node string // the cluster's
+	// plugs are what the fence device's host map has for it: the map may be put right at any
+	// time.
+	plugs []string
+}
+
+// name gives the compute hosts their names, by chance: one for all, or short and full ones,
+// capitals, a host map, and a host map that is not always the same.
+func (w *world) name(hosts int) {
+	kind := w.chance("names")
+	for n := range hosts {
+		host := fmt.Sprintf("compute-%d", n+1)
+		of, full := names{host, []string{host}}, host+".x.org"
+		switch {
+		case kind < 0.5:
+		case kind < 0.6:
+			host = full
+		case kind < 0.7:
+			host = strings.ToUpper(host)
+		case kind < 0.85:
+			of.plugs, host = []string{host, full}, full
+		default:
+			of, host = names{fmt.Sprintf("node-%d", n+1), []string{full, host}}, full
+		}
+		w.hosts = append(w.hosts, host)
+		w.names[host] = of
+		w.machines[host] = &machine{up: true, linked: w.began, busy: make(chan struct{}, 1)}
+	}
+	w.many = kind >= 0.5
+	// A service of before a renaming, which nobody has deleted.
+	if kind >= 0.7 && w.chance("stale") < 0.3 {
+		w.stale = nova.Service{ID: "stale", Host: "compute-1", Enabled: true, Updated: w.began.Add(-30 * 24 * time.Hour)}
+	}
+}
+
+// plug is the name under which the hook is called.
+func (w *world) plug(about, host string) (plug, node string) {
+	of := w.names[host]
+	plug, node = of.plugs[int(w.chance("plug "+about)*float64(len(of.plugs)))], of.node
+	if node == plug {
+		node = ""
+	}
+	return plug, node
+}
+
+// host is Nova's name of a host that is known by another one; empty: it is no host's.
+func (w *world) host(name string) string {
+	for _, host := range w.hosts {
+		of := w.names[host]
+		if strings.EqualFold(name, host) || name == of.node || slices.Contains(of.plugs, name) {
+			return host
+		}
+	}
+	return ""
+}
+
+// novaDirect is Nova, as the shell and the hook reach it.
+type novaDirect struct {
+	novasim.Direct
+	w *world
+}
+
+func (w *world) nova() novaDirect { return novaDirect{novasim.Direct{Cloud: w.cloud}, w} }
+
+// Services are those of the cloud, and that of before the renaming.
+func (d novaDirect) Services(ctx context.Context) ([]nova.Service, error) {
+	services, err := d.Direct.Services(ctx)
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	if d.w.stale.Host != "" && err == nil {
+		services = append(services, d.w.stale)
+	}
+	return services, err
+}
+
+// ForceDown says so where the service of before the renaming is taken for a host.
+func (d novaDirect) ForceDown(ctx context.Context, s nova.Service, reason string) error {
+	if s.ID == "stale" {
+		d.w.mu.Lock()
+		defer d.w.mu.Unlock()
+		d.w.refused = append(d.w.refused, s.Host+", which is of before a renaming, is forced down")
+		return nil
+	}
+	return d.Direct.ForceDown(ctx, s, reason)
+}
+
+// byHand is an operator's 'nova-evac host' with Nova's name of a host that is off.
+func (w *world) byHand(host string) {
+	if w.powered(host) {
+		return
+	}
+	_, err := supervisor.ByHand{Nova: w.nova(), Records: w.records, Now: time.Now, PoweredOff: true, Nodes: []string{w.names[host].node}}.Record(context.Background(), host)
+	w.log("an operator has %s evacuated: %v", host, err)
 }
 
 // fault is trouble with the API for some time.
@@ -253,7 +360,7 @@ func (w *world) trouble(kind, id string) string {
 }
 
 // Nova, as a process reaches it.
-func (p *process) direct() novasim.Direct { return novasim.Direct{Cloud: p.w.cloud} }
+func (p *process) direct() novaDirect { return p.w.nova() }
 
 func (p *process) Skew() time.Duration { return 0 }
 
@@ -354,7 +461,14 @@ func (p *process) Stop(ctx context.Context, id string) error {
 }
 
 func (p *process) Evacuate(ctx context.Context, id, dest string) error {
+	off := p.w.offAndRefenced(id)
 	return p.ask(ctx, "evacuate", id, func() error {
+		if off && !p.w.offAndRefenced(id) {
+			p.w.log("the request for %s has outlived the boot of its host", id[:8])
+			p.w.mu.Lock()
+			p.w.raced[id] = true
+			p.w.mu.Unlock()
+		}
 		source, forced := "", false
 		state := p.w.cloud.State()
 		for _, i := range state.Instances {
@@ -374,6 +488,21 @@ func (p *process) Evacuate(ctx context.Context, id, dest string) error {
 		}
 		return err
 	})
+}
+
+// offAndRefenced answers whether the host of an instance is off, and would not be fenced again
+// if it were on.
+func (w *world) offAndRefenced(id string) bool {
+	for _, i := range w.cloud.State().Instances {
+		if i.ID != id || w.powered(i.Host) {
+			continue
+		}
+		all, _ := w.records.Query(context.Background())
+		return slices.ContainsFunc(all, func(r cib.Stored) bool {
+			return w.host(r.Host) == i.Host && r.Refenced != 0 && r.Refenced != r.Gen
+		})
+	}
+	return false
 }
 
 // The CIB, as a process reaches it.
@@ -448,6 +577,14 @@ func (r records) Query(ctx context.Context) (all []cib.Stored, err error) {
 			all[n].Owner = ""
 		}
 	}
+	if r.p.w.guards.noNames {
+		others := slices.Clone(all)
+		all = slices.DeleteFunc(all, func(s cib.Stored) bool {
+			return s.Owner != "" && s.Owner != r.p.node.name && slices.ContainsFunc(others, func(o cib.Stored) bool {
+				return o.Host != s.Host && r.p.w.host(o.Host) == r.p.w.host(s.Host)
+			})
+		})
+	}
 	return all, err
 }
 
@@ -502,11 +639,11 @@ func (p *process) View(context.Context) (cluster.View, error) {
 			v.Supervisors[n.name] = true
 		}
 	}
-	for name, m := range w.machines {
+	for host, m := range w.machines {
 		// A remote node that is off is online for half a minute at a time, while the cluster
 		// tries to connect to it.
 		trying := !m.apart && int(now.Sub(w.began)/(30*time.Second))%2 == 1
-		v.Nodes[name] = cluster.Node{Remote: true, Online: m.died || m.connected(now) && !w.guards.noDisconnect || trying, Unclean: false}
+		v.Nodes[w.names[host].node] = cluster.Node{Remote: true, Online: m.died || m.connected(now) && !w.guards.noDisconnect || trying, Unclean: false}
 	}
 	v.Quorum = with > controllers/2
 	return v, nil
@@ -535,31 +672,45 @@ func (m *machine) connected(now time.Time) bool {
 
 // On is stonith_admin --unfence: whoever asked for it may die, it is done all the same.
 func (p *process) On(ctx context.Context, node string) error {
-	return p.power(ctx, "on", node, func(about string) { p.w.switchOn(about, node, true) })
+	return p.power(ctx, "on", node, func(about, host string) { p.w.switchOn(about, host, true) })
 }
 
 // Off is stonith_admin --fence.
 func (p *process) Off(ctx context.Context, node string) error {
-	return p.power(ctx, "off", node, func(about string) {
-		if broken := p.w.switchOff(about, node); broken {
-			p.w.boots.Go(func() { p.w.failed(about, node) })
+	return p.power(ctx, "off", node, func(about, host string) {
+		if broken := p.w.switchOff(about, host); broken {
+			p.w.boots.Go(func() { p.w.failed(about, host) })
 		}
 	})
 }
 
-func (p *process) power(_ context.Context, what, node string, do func(about string)) error {
+func (p *process) power(_ context.Context, what, node string, do func(about, host string)) error {
 	if err := p.ready(); err != nil {
 		return err
 	}
 	w := p.w
+	host := w.ofNode(node)
+	if host == "" {
+		return fmt.Errorf("the cluster knows no node %s", node)
+	}
 	id := w.nth(p.id + " power " + what + " " + node)
 	w.pause(id, 100*time.Millisecond, 3*time.Second)
 	if w.chance("power fails "+id) < 0.1 {
 		return errors.New("the BMC does not answer")
 	}
 	w.log("%s switches %s %s", p.id, node, what)
-	do(id)
+	do(id, host)
 	return p.ready()
+}
+
+// ofNode is Nova's name of a node; empty: it is none.
+func (w *world) ofNode(node string) string {
+	for _, host := range w.hosts {
+		if w.names[host].node == node {
+			return host
+		}
+	}
+	return ""
 }
 
 // Answer is a look at the machine over the network, which now and then is lost.
@@ -570,13 +721,14 @@ func (p *process) Answer(_ context.Context, node string) (cluster.Answer, error)
 	w := p.w
 	id := w.nth(p.id + " answer " + node)
 	w.pause(id, time.Millisecond, 20*time.Millisecond)
-	on := w.powered(node)
+	host := w.ofNode(node)
+	on := w.powered(host)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case !on || w.guards.noSource || w.chance("answer lost "+id) < 0.05:
 		return cluster.NoAnswer, nil
-	case w.machines[node].up:
+	case w.machines[host].up:
 		return cluster.Connectable, nil
 	}
 	return cluster.Answers, nil
@@ -588,7 +740,7 @@ func (p *process) Gate(_ context.Context, node string) (cluster.Gate, error) {
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
-	if m := p.w.machines[node]; m.holds && m.connected(time.Now()) {
+	if m := p.w.machines[p.w.ofNode(node)]; m != nil && m.holds && m.connected(time.Now()) {
 		return cluster.GateHolds, nil
 	}
 	return cluster.NoGate, nil
@@ -603,9 +755,10 @@ func (p *process) apart(node string, apart bool) error {
 	}
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
-	m := p.w.machines[node]
-	m.apart = apart
-	m.connection(time.Now())
+	if m := p.w.machines[p.w.ofNode(node)]; m != nil {
+		m.apart = apart
+		m.connection(time.Now())
+	}
 	return nil
 }
 
@@ -617,7 +770,7 @@ func (p *process) Apart(context.Context) (nodes []string, err error) {
 	defer p.w.mu.Unlock()
 	for _, name := range p.w.hosts {
 		if p.w.machines[name].apart {
-			nodes = append(nodes, name)
+			nodes = append(nodes, p.w.names[name].node)
 		}
 	}
 	return nodes, nil
@@ -641,10 +794,24 @@ func (w *world) switchOn(about, host string, level bool) {
 	}
 	if level {
 		w.pause("hook on "+about, 10*time.Millisecond, 100*time.Millisecond)
-		if _, _, err := cib.NoteBack(context.Background(), w.records, host, time.Now()); err != nil {
+		plug, node := w.plug("on "+about, host)
+		all, err := w.records.Query(context.Background())
+		if r, found := identity.Plugged(all, plug, node); found && err == nil {
+			_, _, err = cib.NoteBack(context.Background(), w.records, r.Host, time.Now())
+		}
+		if err != nil {
 			w.t.Error(err)
 		}
 	}
+}
+
+// View is the cluster as a compute host sees it.
+func (w *world) View(context.Context) (cluster.View, error) {
+	v := cluster.View{Quorum: true, Nodes: map[string]cluster.Node{}}
+	for _, of := range w.names {
+		v.Nodes[of.node] = cluster.Node{Remote: true, Online: true}
+	}
+	return v, nil
 }
 
 // bootUp is a boot, unless the power goes meanwhile.
@@ -663,9 +830,9 @@ func (w *world) bootUp(about, host string, boot int) {
 		return
 	}
 	for w.gated && !w.over.Load() {
-		all, err := w.records.Query(context.Background())
-		r, found := cib.Find(all, host)
-		held := err != nil || found && (r.Err != nil || r.Unfinished())
+		// The machine has the cluster's name, and a domain of its own.
+		why, err := gate.Gate{Host: w.names[host].node + ".internal", Records: w.records, Members: w}.Look(context.Background())
+		held := err != nil || why != ""
 		if !still(func() { m.holds = held }) {
 			return
 		}
@@ -714,24 +881,26 @@ func (w *world) switchOff(about, host string) (broken bool) {
 	w.mu.Unlock()
 	_ = w.cloud.ChangeHost(host, novasim.HostChange{Power: "off"})
 	var s cib.Stored
+	plug, node := w.plug(about, host)
 	for range 1 + int(w.chance("hooks "+about)*2.5) { // a fencing may be repeated
 		var err error
-		if s, _, err = cib.NoteFenced(context.Background(), w.records, host, "", time.Now()); err != nil {
+		if s, _, err = cib.NoteFenced(context.Background(), w.records, plug, node, time.Now()); err != nil {
 			w.t.Error(err)
 		}
 		w.pause("hook "+about, 10*time.Millisecond, 100*time.Millisecond)
 	}
-	w.log("the hook records %s %s", host, s.Encode())
+	w.log("the hook records %s %s", plug, s.Encode())
 	w.mu.Lock()
 	w.fenced[host] = time.Now()
 	m.apart = m.apart || w.chance("apart "+about) < 0.9
 	w.mu.Unlock()
 	if w.chance("told "+about) < 0.7 {
-		cloud := novasim.Direct{Cloud: w.cloud}
+		cloud := w.nova()
 		services, _ := cloud.Services(context.Background())
-		at := slices.IndexFunc(services, func(s nova.Service) bool { return s.Host == host })
-		if disable, needed := ownership.Telling(services[at], s.Witness().Reason()); needed {
-			_ = cloud.ForceDown(context.Background(), services[at], disable)
+		if m := identity.NewCloud(services, "", history.Clock{}).Fenced(plug, time.Now()); m.State == identity.One && !m.Silent {
+			if disable, needed := ownership.Telling(m.Service, s.Witness().Reason()); needed {
+				_ = cloud.ForceDown(context.Background(), m.Service, disable)
+			}
 		}
 	}
 	return broken
@@ -985,6 +1154,9 @@ func (w *world) strike(about string) {
 // exists is what a record names of a guest that Nova does not know of.
 var exists = regexp.MustCompile(`Instance (\S+) already exists\. \(on (\S+)\): destroy that guest`)
 
+// named is the host that a record asks an operator to evacuate in its place.
+var named = regexp.MustCompile(`If the second is meant, 'nova-evac host (\S+)'`)
+
 // stuck is what a record names that nothing in Nova tells from a slow rebuild.
 var stuck = regexp.MustCompile(`'openstack server set --state error ([0-9a-f-]+)'`)
 
@@ -995,6 +1167,15 @@ func (w *world) operate() {
 		return
 	}
 	for _, r := range all {
+		host := w.host(r.Host)
+		if name := named.FindStringSubmatch(r.Wait.String()); name != nil && time.Since(w.operated["name "+r.Host]) > time.Minute {
+			w.operated["name "+r.Host] = time.Now()
+			w.byHand(name[1])
+			w.log("the service of before the renaming is deleted, as the record of %s asks", r.Host)
+			w.mu.Lock()
+			w.stale = nova.Service{}
+			w.mu.Unlock()
+		}
 		if id := stuck.FindStringSubmatch(r.Wait.String()); id != nil && time.Since(w.operated[id[1]]) > time.Minute {
 			w.log("%s is set to error, as the record of %s asks", id[1][:8], r.Host)
 			w.operated[id[1]] = time.Now()
@@ -1008,25 +1189,25 @@ func (w *world) operate() {
 		if strings.Contains(r.Wait.String(), "have it fenced again ('nova-evac host --fence") && time.Since(w.operated[r.Host]) > time.Minute {
 			w.log("%s is fenced again, as its record asks", r.Host)
 			w.operated[r.Host] = time.Now()
-			w.switchOff(w.nth("operator "+r.Host), r.Host)
+			w.switchOff(w.nth("operator "+host), host)
 		}
-		if strings.Contains(r.Wait.String(), "'openstack compute service set --down") && time.Since(w.operated[r.Host]) > time.Minute && !w.powered(r.Host) {
+		if strings.Contains(r.Wait.String(), "'openstack compute service set --down") && time.Since(w.operated[r.Host]) > time.Minute && !w.powered(host) {
 			w.log("%s is forced down, as its record asks", r.Host)
 			w.operated[r.Host] = time.Now()
 			down := true
-			_ = w.cloud.SetService(r.Host, novasim.ServiceChange{ForcedDown: &down})
+			_ = w.cloud.SetService(host, novasim.ServiceChange{ForcedDown: &down})
 		}
-		if strings.Contains(r.Wait.String(), "then 'nova-evac admit "+r.Host+"'") && time.Since(w.operated[r.Host]) > time.Minute {
+		if strings.Contains(r.Wait.String(), "then 'nova-evac admit "+host+"'") && time.Since(w.operated[r.Host]) > time.Minute {
 			w.operated[r.Host] = time.Now()
-			o := supervisor.Operator{Records: w.records, Nova: novasim.Direct{Cloud: w.cloud}, Now: time.Now}
-			w.cloud.RebootGuests(r.Host)
-			w.log("%s is admitted, as its record asks: %v", r.Host, o.Admit(context.Background(), r.Host))
+			o := supervisor.Operator{Records: w.records, Nova: w.nova(), Now: time.Now}
+			w.cloud.RebootGuests(host)
+			w.log("%s is admitted, as its record asks: %v", r.Host, o.Admit(context.Background(), host))
 		}
 		if strings.Contains(r.Wait.String(), "nova-compute to be restarted") && time.Since(w.operated[r.Host]) > time.Minute {
 			w.log("nova-compute of %s is restarted, as its record asks", r.Host)
 			w.operated[r.Host] = time.Now()
-			_ = w.cloud.ChangeHost(r.Host, novasim.HostChange{Compute: "kill"})
-			_ = w.cloud.ChangeHost(r.Host, novasim.HostChange{Compute: "start"})
+			_ = w.cloud.ChangeHost(host, novasim.HostChange{Compute: "kill"})
+			_ = w.cloud.ChangeHost(host, novasim.HostChange{Compute: "start"})
 		}
 	}
 }
@@ -1066,27 +1247,27 @@ func (w *world) rewind(about string) {
 	if w.chance("all "+about) < 0.3 {
 		was = nil
 	}
-	known := map[string]int{}
+	known := map[string]record.Witness{}
 	for _, h := range w.cloud.State().Hosts {
 		if found, ours := record.ParseReason(h.DisabledReason); ours && h.ForcedDown {
-			known[h.Name] = found.Gen
+			known[h.Name] = found
 		}
 	}
 	all, _ := w.records.Query(context.Background())
 	for host := range was {
 		// One that is shown again of a host that was let in, and left no trace in Nova, nobody
 		// could tell from a true one.
-		if _, there := cib.Find(all, host); !there && known[host] == 0 {
+		if _, there := cib.Find(all, host); !there && known[w.host(host)].Gen == 0 {
 			return
 		}
 	}
 	for _, r := range all {
 		if was[r.Host] != "" {
-			if old, err := record.Parse(r.Host, was[r.Host]); err == nil && old.Gen == r.Gen {
+			if old, err := record.Parse(r.Host, was[r.Host]); err == nil && old.Gen == r.Gen && old.Node == r.Node {
 				continue
 			}
 		}
-		if known[r.Host] < r.Gen {
+		if of := known[w.host(r.Host)]; of.Gen == 0 || r.Witness().Later(of) || r.Node != of.Node {
 			return
 		}
 	}
@@ -1115,6 +1296,10 @@ func (w *world) hostDies(about, host string) {
 	m.up, m.holds, m.died, m.linked, m.unlinked = false, false, true, time.Time{}, time.Time{}
 	w.mu.Unlock()
 	_ = w.cloud.ChangeHost(host, novasim.HostChange{Power: "off"})
+	if w.many && w.chance("quick "+about) < 0.5 { // an operator is quicker than Pacemaker
+		w.pause("quick "+about, time.Second, 15*time.Second)
+		w.byHand(host)
+	}
 	w.pause("dead "+about, 2*time.Second, 15*time.Second)
 	w.fenceHost(about, host)
 }
@@ -1135,7 +1320,7 @@ func (w *world) settled() string {
 	}
 	recorded := map[string]bool{}
 	for _, r := range all {
-		recorded[r.Host] = true
+		recorded[w.host(r.Host)] = true
 	}
 	for _, h := range w.cloud.State().Hosts {
 		recorded[h.Name] = recorded[h.Name] || h.Up // let in again: what was left there is there

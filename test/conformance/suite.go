@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/history"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 )
 
@@ -330,9 +331,9 @@ func (s *suite) service(host string) nova.Service {
 	s.Helper()
 	services, err := s.client.Services(s.Context())
 	s.must(err)
-	service, err := nova.FindService(services, host, "")
-	s.must(err)
-	return service
+	m := identity.NewCloud(services, "", history.Clock{}).Named(host)
+	s.must(m.Err())
+	return m.Service
 }
 
 func (s *suite) set(host, body string) answer {
@@ -959,9 +960,9 @@ func (s *suite) oldest() {
 	s.is("microversion", version, "2.53")
 	services, err := old.Services(s.Context())
 	s.must(err)
-	service, err := nova.FindService(services, source, "")
-	s.must(err)
-	s.must(old.ForceDown(s.Context(), service, "being tested"))
+	m := identity.NewCloud(services, "", history.Clock{}).Named(source)
+	s.must(m.Err())
+	s.must(old.ForceDown(s.Context(), m.Service, "being tested"))
 	servers, err := old.Servers(s.Context(), source)
 	s.must(err)
 	if !slices.ContainsFunc(servers, func(one nova.Server) bool { return one.ID == ids[0] && one.VMState == "active" && one.Host == source }) {
