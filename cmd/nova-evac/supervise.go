@@ -76,15 +76,18 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 	if err := os.MkdirAll(stateDir, 0o700); err != nil {
 		return err
 	}
-	presenceDir, presenceName := stateDir, "supervisor"
-	if local, ok := members.(cluster.Local); ok {
-		presenceDir, presenceName = local.Dir, node
-	}
-	presence, err := cluster.Announce(presenceDir, presenceName)
+	presence, err := cluster.Announce(stateDir, cluster.SupervisorPresence)
 	if err != nil {
 		return err
 	}
 	defer presence.Withdraw()
+	if local, ok := members.(cluster.Local); ok {
+		member, err := cluster.Announce(local.Dir, node)
+		if err != nil {
+			return err
+		}
+		defer member.Withdraw()
+	}
 
 	client, err := connect(cfg, "supervisor "+node)
 	if err != nil {

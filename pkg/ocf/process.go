@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/pacemaker"
 )
@@ -24,9 +26,29 @@ type process struct {
 
 func (a *Agent) pidFile() string { return filepath.Join(a.stateDir(), "supervisor.pid") }
 
-// process reads the pid file. alive is false where the file is missing, or names a process
+// processes gives the supervisors of this state_dir that live. Those who hold its presence
+// are known even where the pid file is gone, or the whole directory; the pid file has one
+// that was started and does not hold it yet.
+func (a *Agent) processes() ([]process, error) {
+	pids, err := cluster.Holders(a.stateDir(), cluster.SupervisorPresence)
+	if err != nil {
+		return nil, err
+	}
+	var all []process
+	for _, pid := range pids {
+		if _, started := stat(pid); started != "" {
+			all = append(all, process{pid, started})
+		}
+	}
+	if p, alive := a.noted(); alive && !slices.Contains(all, p) {
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// noted reads the pid file. alive is false where the file is missing, or names a process
 // that is dead or not the supervisor.
-func (a *Agent) process() (p process, alive bool) {
+func (a *Agent) noted() (p process, alive bool) {
 	data, err := os.ReadFile(a.pidFile())
 	if err != nil {
 		return p, false
@@ -145,11 +167,16 @@ func (p process) terminate() {
 	}
 }
 
-// kill ends the process and all that it started.
+// kill ends the process, and all that it started where it has a group of its own.
 func (p process) kill() {
-	if p.alive() {
-		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+	if !p.alive() {
+		return
 	}
+	whom := p.pid
+	if group, err := syscall.Getpgid(p.pid); err == nil && group == p.pid {
+		whom = -p.pid
+	}
+	_ = syscall.Kill(whom, syscall.SIGKILL) // it may end by itself just now
 }
 
 // gone waits until the process has ended.
