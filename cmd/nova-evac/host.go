@@ -155,7 +155,8 @@ func workHere(ctx context.Context, cfg config.Config, client *nova.Client, recor
 		return err
 	}
 	defer presence.Withdraw()
-	log := newLog(cfg.Verbose)
+	log, flush := newLog(os.Stderr, cfg.Verbose)
+	defer flush()
 	if !cfg.Verbose {
 		log.SetLevel(logrus.WarnLevel)
 	}
@@ -186,7 +187,7 @@ func announceShell(ctx context.Context, members supervisor.Membership, stateDir 
 	if err != nil {
 		return "", "", nil, err
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeStateDir(stateDir); err != nil {
 		return "", "", nil, err
 	}
 	p, err = cluster.Announce(stateDir, shellPresence)

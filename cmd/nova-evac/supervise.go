@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/syslog"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	logsyslog "github.com/sirupsen/logrus/hooks/syslog"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
 
@@ -57,12 +57,13 @@ const memoryLimit = 64 << 20
 // supervise runs the supervisor of this node and its control socket until ctx ends.
 func supervise(ctx context.Context, cfg config.Config, node, stateDir string) error {
 	debug.SetMemoryLimit(memoryLimit)
-	logger := newLog(cfg.Verbose)
-	// Without syslog, the log file has every line all the same.
-	if hook, err := logsyslog.NewSyslogHook("", "", syslog.LOG_DAEMON|syslog.LOG_INFO, "nova-evac"); err == nil {
-		logger.AddHook(hook)
-	}
+	logger, flush := newLog(newLogFile(), cfg.Verbose)
+	defer flush()
+	system := newToSyslog()
+	defer system.lines.flush()
+	logger.AddHook(system)
 	log := logrus.NewEntry(logger)
+	defer onHangup(func() { log.Info("SIGHUP: the log goes on in this file") })()
 
 	records, members, err := openRecords(cfg.Records)
 	if err != nil {
@@ -73,7 +74,7 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 			return err
 		}
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeStateDir(stateDir); err != nil {
 		return err
 	}
 	presence, err := cluster.Announce(stateDir, cluster.SupervisorPresence)
@@ -107,6 +108,27 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 		return control.Serve(ctx, socketPath(stateDir), s.Handle)
 	})
 	return group.Wait()
+}
+
+// onHangup does something at each SIGHUP, which would end the process otherwise, until stop
+// is called.
+func onHangup(do func()) (stop func()) {
+	hangups, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				do()
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(ended)
+	}
 }
 
 // warmUp gets a token in advance, so that a takeover does not wait for Keystone. It logs at

@@ -65,7 +65,8 @@ func Announce(dir, name string) (*Presence, error) {
 }
 
 // Holders gives the processes that hold the presence of name in dir, also those whose lock
-// file, or its directory, was deleted. It sees the processes of this user; root sees all.
+// file, or its directory, was deleted. It gives the processes of this user only: another
+// user's lock on a file of his is no presence.
 func Holders(dir, name string) ([]int, error) {
 	// A file is known by its path and its file system: another container has another
 	// file system under the same path. What is gone was on that of its parent.
@@ -86,11 +87,16 @@ func Holders(dir, name string) ([]int, error) {
 			continue
 		}
 		pid, err := strconv.Atoi(fields[4])
-		if err == nil && pid > 0 && !slices.Contains(pids, pid) && opened(pid, path, device) {
+		if err == nil && runsAsUs(pid) && pid > 0 && !slices.Contains(pids, pid) && opened(pid, path, device) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids, nil
+}
+
+func runsAsUs(pid int) bool {
+	var at unix.Stat_t
+	return unix.Stat(fmt.Sprintf("/proc/%d", pid), &at) == nil && int(at.Uid) == os.Geteuid()
 }
 
 // whereabouts gives dir's path without symbolic links, and its file system. Of a directory

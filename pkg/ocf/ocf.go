@@ -18,6 +18,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/safefile"
 )
 
 // Exit codes of the OCF resource agent API, 1.1.
@@ -126,6 +127,10 @@ func (a *Agent) parameter(name string) string {
 
 func (a *Agent) stateDir() string { return a.parameter("state_dir") }
 
+// foreign says why state_dir cannot be trusted: another user can change it. What he puts there
+// is no supervisor's: no pid, no socket, no lock.
+func (a *Agent) foreign() error { return safefile.CheckDirectory(a.stateDir()) }
+
 func (a *Agent) logFile() string { return a.parameter("log_file") }
 
 func (a *Agent) socket() string { return filepath.Join(a.stateDir(), "supervisor.sock") }
@@ -158,7 +163,7 @@ func (a *Agent) validate() (config.Config, error) {
 func (a *Agent) monitor(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, monitorTime)
 	defer cancel()
-	response, err := control.Call(ctx, a.socket(), control.Request{Op: control.OpMonitor})
+	response, err := a.ask(ctx)
 	switch {
 	case err == nil && response.OK:
 		return nil
@@ -180,11 +185,22 @@ func (a *Agent) monitor(ctx context.Context) error {
 	return failed(ErrGeneric, "%w", err)
 }
 
+// ask asks the supervisor how it is.
+func (a *Agent) ask(ctx context.Context) (control.Response, error) {
+	if err := a.foreign(); err != nil {
+		return control.Response{}, fmt.Errorf("%w: %w", control.ErrNotRunning, err)
+	}
+	return control.Call(ctx, a.socket(), control.Request{Op: control.OpMonitor})
+}
+
 // start launches the supervisor and returns when it answers.
 func (a *Agent) start(ctx context.Context) error {
 	cfg, err := a.validate()
 	if err != nil {
 		return err
+	}
+	if err := a.foreign(); err != nil {
+		return failed(ErrPerm, "state_dir: %w", err)
 	}
 	if err := os.MkdirAll(a.stateDir(), 0o700); err != nil {
 		return failed(ErrPerm, "state_dir: %w", err)
@@ -271,12 +287,15 @@ func (a *Agent) stop(ctx context.Context) error {
 			return failed(ErrGeneric, "process %d does not end, not even by SIGKILL", p.pid)
 		}
 	}
+	if a.foreign() != nil {
+		return nil // no supervisor of ours has anything there
+	}
 	// Who still holds the lock, or listens, is a supervisor whose process cannot be seen
 	// from here. Removing its socket would only hide it.
 	if held, err := cluster.Held(a.stateDir(), cluster.SupervisorPresence); err != nil || held {
 		return failed(ErrGeneric, "a supervisor that cannot be seen from here holds %s: %w", a.stateDir(), cmp.Or(err, cluster.ErrPresent))
 	}
-	if _, err := control.Call(ctx, a.socket(), control.Request{Op: control.OpMonitor}); !errors.Is(err, control.ErrNotRunning) {
+	if _, err := a.ask(ctx); !errors.Is(err, control.ErrNotRunning) {
 		return failed(ErrGeneric, "a supervisor that cannot be seen from here listens at %s", a.socket())
 	}
 	for _, path := range []string{a.pidFile(), a.socket()} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -277,6 +278,50 @@ func TestStopEndsASupervisorWhoseFilesAreGone(t *testing.T) {
 			i.does("start", Success)
 			i.does("stop", Success)
 		})
+	}
+}
+
+func TestWhatAnotherUserPutsIntoStateDirIsIgnored(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for a directory of another user")
+	}
+	i := newInstance(t, "good")
+	dir := i.env["OCF_RESKEY_state_dir"]
+	victim := exec.Command("sleep", "600")
+	if err := errors.Join(victim.Start(), os.Mkdir(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = victim.Process.Kill(); _ = victim.Wait() }()
+	_, started := stat(victim.Process.Pid)
+	if err := writePid(filepath.Join(dir, "supervisor.pid"), process{victim.Process.Pid, started}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- control.Serve(ctx, filepath.Join(dir, "supervisor.sock"), func(context.Context, control.Request) control.Response {
+			return control.Response{OK: true}
+		})
+	}()
+	defer func() { cancel(); <-served }()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(dir, "supervisor.sock")); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no socket")
+		}
+	}
+	i.does("monitor", Success) // as long as the directory is ours
+	if err := os.Chown(dir, 65534, -1); err != nil {
+		t.Fatal(err)
+	}
+	i.does("monitor", NotRunning)
+	i.does("start", ErrPerm)
+	i.says("belongs to the user 65534")
+	i.does("stop", Success)
+	if state, now := stat(victim.Process.Pid); now != started || state == "Z" {
+		t.Error("his pid file had our process killed")
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/pacemaker"
+	"github.com/nova-evac/nova-evac/pkg/safefile"
 )
 
 // process is a supervisor's process. Its start time tells it from a later process with the
@@ -46,9 +47,12 @@ func (a *Agent) processes() ([]process, error) {
 	return all, nil
 }
 
-// noted reads the pid file. alive is false where the file is missing, or names a process
-// that is dead or not the supervisor.
+// noted reads the pid file. alive is false where the file is missing, is another user's, or
+// names a process that is dead or not the supervisor.
 func (a *Agent) noted() (p process, alive bool) {
+	if a.foreign() != nil {
+		return p, false
+	}
 	data, err := os.ReadFile(a.pidFile())
 	if err != nil {
 		return p, false
@@ -90,6 +94,9 @@ func stat(pid int) (state, started string) {
 	return fields[0], fields[19]
 }
 
+// LogMode is the mode of a log file that is made anew.
+const LogMode = 0o640
+
 // launch starts the supervisor in a session of its own and hands it its
 // configuration through a pipe: neither its arguments nor its environment hold a
 // secret. exited is closed when it ends.
@@ -97,7 +104,7 @@ func (a *Agent) launch(cfg config.Config) (p process, exited <-chan struct{}, er
 	if err := os.MkdirAll(filepath.Dir(a.logFile()), 0o750); err != nil {
 		return p, nil, failed(ErrPerm, "log_file: %w", err)
 	}
-	log, err := os.OpenFile(a.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	log, err := safefile.OpenAppend(a.logFile(), LogMode)
 	if err != nil {
 		return p, nil, failed(ErrPerm, "log_file: %w", err)
 	}
