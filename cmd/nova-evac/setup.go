@@ -63,6 +63,11 @@ func openRecords(path string) (cib.Records, supervisor.Membership, error) {
 	if path == "" {
 		return cib.Pacemaker{}, cluster.Pacemaker{}, nil
 	}
+	// The processes that share the file have to meet in one directory, however they name it.
+	// A file that cannot be used says so when it is: a gate waits for it.
+	if resolved, err := (cib.File{Path: path}).Resolve(); err == nil {
+		path = resolved
+	}
 	local, err := localCluster(path)
 	return cib.File{Path: path}, local, err
 }
