@@ -33,7 +33,7 @@ func runFence(ctx context.Context, args []string) int {
 		Connection: cluster.NewPower(time.Now),
 		Now:        time.Now, Version: version, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
-	return agent.Run(ctx, args, os.Stdin)
+	return agent.Run(ctx, args, stdin(ctx))
 }
 
 // userAgent names the role of this process in nova-api's log.

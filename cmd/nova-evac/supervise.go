@@ -43,7 +43,10 @@ func superviseConfig(c *cli.Context) (config.Config, error) {
 	if !c.Bool("config-stdin") {
 		return load(c)
 	}
-	cfg, err := config.Decode(os.Stdin)
+	cfg, err := config.Decode(stdin(c.Context))
+	if errors.Is(err, errInterrupted) {
+		return cfg, err
+	}
 	if err != nil {
 		return cfg, &exit{exitMisuse, err}
 	}
