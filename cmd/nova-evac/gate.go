@@ -113,7 +113,7 @@ func runGateAgent(ctx context.Context, args []string) int {
 			}
 			return gate.Gate{Host: host, Records: records, Members: members}.Look(ctx)
 		},
-		Env: os.Getenv, Update: gate.UpdateAttribute, Attest: attestGate, Stdout: os.Stdout, Stderr: os.Stderr,
+		Env: os.Getenv, Update: gate.UpdateAttribute, Attest: attestGate, Stdout: printed{os.Stdout}, Stderr: printed{os.Stderr},
 	}
 	return agent.Run(ctx, args)
 }

@@ -208,7 +208,7 @@ const followEvery = time.Second
 
 func (f *follower) follow(ctx context.Context) error {
 	show := f.lines()
-	if file, ok := f.out.(*os.File); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb" {
+	if file, ok := terminal(f.out); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb" {
 		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width >= barWidth+barText {
 			show = f.bar(file, width-barWidth)
 		}
@@ -288,7 +288,7 @@ func (f *follower) lines() func([]control.Host) {
 				line += fmt.Sprintf(", %d left", h.Skipped)
 			}
 			if h.WaitingFor != "" {
-				line += "; waiting for: " + h.WaitingFor
+				line += "; waiting for: " + oneLine(h.WaitingFor)
 			}
 			if line != last[h.Host] {
 				fmt.Fprintln(f.out, line)
@@ -296,6 +296,15 @@ func (f *follower) lines() func([]control.Host) {
 			}
 		}
 	}
+}
+
+// terminal is the file that texts are printed to.
+func terminal(out io.Writer) (*os.File, bool) {
+	if p, ok := out.(printed); ok {
+		out = p.Writer
+	}
+	file, ok := out.(*os.File)
+	return file, ok
 }
 
 const (
@@ -321,7 +330,7 @@ func (f *follower) bar(w io.Writer, room int) func([]control.Host) {
 				waits = append(waits, h.WaitingFor)
 			}
 		}
-		bar.Describe(abridge(strings.TrimSpace(strings.Join(phases, ", ")+" "+strings.Join(waits, "; ")), room))
+		bar.Describe(abridge(oneLine(printable(strings.Join(phases, ", ")+" "+strings.Join(waits, "; "))), room))
 		settled, _ := f.ended(hosts)
 		bar.ChangeMax(max(total, done+1))
 		if settled {

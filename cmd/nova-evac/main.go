@@ -76,6 +76,8 @@ func shell(ctx context.Context, args []string) int {
 		Description:          "Exit codes: 0 done, 1 failed, 2 misuse, 3 not done yet, 4 cannot reach Nova, 5 cannot reach the CIB.",
 		EnableBashCompletion: true,
 		HideVersion:          true,
+		Writer:               printed{os.Stdout},
+		ErrWriter:            printed{os.Stderr},
 		Commands:             commands(),
 		CommandNotFound:      func(_ *cli.Context, name string) { unknown = noCommand(name) },
 		OnUsageError:         usageError,
@@ -101,7 +103,7 @@ func shell(ctx context.Context, args []string) int {
 		err = &exit{exitNotYet, err} // what failed was interrupted, whatever it was
 	}
 	if err != nil && err.Error() != "" {
-		fmt.Fprintf(os.Stderr, "nova-evac: %v\n", err)
+		fmt.Fprintf(app.ErrWriter, "nova-evac: %v\n", err)
 	}
 	return exitCode(err)
 }

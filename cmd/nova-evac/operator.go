@@ -170,7 +170,7 @@ func state(r record.Record, malformed error, recorded bool, service nova.Service
 		parts = append(parts, "forced down in Nova")
 	}
 	if !service.Enabled {
-		parts = append(parts, fmt.Sprintf("disabled in Nova (%s)", service.DisabledReason))
+		parts = append(parts, fmt.Sprintf("disabled in Nova (%s)", oneLine(service.DisabledReason)))
 	}
 	return strings.Join(parts, "; ")
 }

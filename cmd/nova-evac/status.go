@@ -104,7 +104,7 @@ func printTable(w io.Writer, hosts []control.Host, now time.Time) error {
 	fmt.Fprintln(table, "HOST\tPHASE\tGEN\tOWNER\tPOWER\tDONE\tFAILED\tLEFT\tSINCE\tUPDATED\tWAITING FOR")
 	for _, h := range hosts {
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s\t%s\n", h.Host, h.Phase, h.Gen, cmp.Or(h.Owner, "-"), cmp.Or(h.Power, "-"),
-			h.Done, h.Total, h.Failed, h.Skipped, ago(now, h.Since), ago(now, h.Updated), cmp.Or(h.WaitingFor, "-"))
+			h.Done, h.Total, h.Failed, h.Skipped, ago(now, h.Since), ago(now, h.Updated), cmp.Or(oneLine(h.WaitingFor), "-"))
 	}
 	if err := table.Flush(); err != nil {
 		return err

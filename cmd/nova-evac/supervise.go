@@ -19,6 +19,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/control"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
 )
 
@@ -30,6 +31,11 @@ func superviseCommand() *cli.Command {
 			&cli.BoolFlag{Name: "config-stdin", Usage: "read the configuration from standard input", Hidden: true},
 			&cli.StringFlag{Name: "node", Usage: "the `NAME` of this node, if not the cluster's"}),
 		Action: func(c *cli.Context) error {
+			if node := c.String("node"); node != "" {
+				if err := record.CheckHost(node); err != nil {
+					return misuse("supervise: --node: %w", err)
+				}
+			}
 			cfg, err := superviseConfig(c)
 			if err != nil {
 				return err

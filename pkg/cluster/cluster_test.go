@@ -103,7 +103,10 @@ func TestWhatIsNoXMLIsNoView(t *testing.T) {
 }
 
 func TestPresenceEndsWithItsHolder(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "a[x]*") // looks like a pattern
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	a, err := Announce(dir, "a")
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +119,9 @@ func TestPresenceEndsWithItsHolder(t *testing.T) {
 		v, err := local.View(context.Background())
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, known := v.Nodes["a"]; !known {
+			t.Error("it is not seen at all")
 		}
 		return v.Owner("a").Gone()
 	}

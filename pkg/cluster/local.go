@@ -160,17 +160,21 @@ type Local struct{ Dir string }
 
 // View tries every lock. A dead process counts as a node that is offline and clean.
 func (l Local) View(context.Context) (View, error) {
-	paths, err := filepath.Glob(filepath.Join(l.Dir, "*"+lockSuffix))
-	if err != nil {
+	// Not by a pattern: the directory's own name may look like one.
+	entries, err := os.ReadDir(l.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return View{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	v := View{Quorum: true, Nodes: map[string]Node{}, Supervisors: map[string]bool{}}
-	for _, path := range paths {
-		alive, err := locked(path)
+	for _, entry := range entries {
+		name, lock := strings.CutSuffix(entry.Name(), lockSuffix)
+		if !lock {
+			continue
+		}
+		alive, err := locked(filepath.Join(l.Dir, entry.Name()))
 		if err != nil {
 			return View{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		name := strings.TrimSuffix(filepath.Base(path), lockSuffix)
 		v.Nodes[name] = Node{Online: alive}
 		v.Supervisors[name] = alive
 	}

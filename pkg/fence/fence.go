@@ -157,6 +157,12 @@ func (c *call) read() (err error) {
 	if c.node == c.host {
 		c.node = ""
 	}
+	if c.node != "" {
+		if err := record.CheckHost(c.node); err != nil {
+			c.warn("nodename: %v; the host's own name is taken", err) // no reason to fail a fencing
+			c.node = ""
+		}
+	}
 	for name, into := range map[string]*time.Duration{"nova_timeout": &c.novaTime, "on_wait": &c.onWait} {
 		text := c.given[name]
 		if text == "0" {

@@ -214,6 +214,17 @@ func TestAnUnknownNameOnStdinIsIgnored(t *testing.T) {
 	}
 }
 
+func TestANodeNameThatIsNoneIsNotRecorded(t *testing.T) {
+	for _, name := range []string{"a b", "../x", "a\x1b[2J", "-x", "a/b"} {
+		dir, apart := t.TempDir(), ""
+		r := connected(t, dir, up(), connection{nil, func(node string) { apart = node }}, "action=off\nplug=compute-1\nnodename="+name+"\n"+cloudParams)
+		s, found := stored(t, dir, "compute-1")
+		if r.code != 0 || !found || s.NodeName() != "compute-1" || apart != "compute-1" || !strings.Contains(r.stderr, "nodename: host name") {
+			t.Errorf("%q: %+v %s, kept apart: %s", name, r, s.Encode(), apart)
+		}
+	}
+}
+
 func TestDisableIsOff(t *testing.T) {
 	for _, action := range []string{"off", "disable"} {
 		dir := t.TempDir()

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -339,10 +340,10 @@ func lowerEscapes(text string) string {
 	return strings.Join(parts, "%")
 }
 
-// clean makes one line of a text, without secrets and at most maxMessage bytes
-// long.
+// clean makes one line of a text, without secrets or control characters and at most
+// maxMessage bytes long.
 func (c *Client) clean(text string) string {
-	text = strings.Join(strings.Fields(c.redact(text, "")), " ")
+	text = strings.Join(strings.FieldsFunc(c.redact(text, ""), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 	if len(text) <= maxMessage {
 		return text
 	}
