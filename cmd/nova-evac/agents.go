@@ -19,7 +19,7 @@ func runOCF(ctx context.Context, args []string) int {
 	if err != nil {
 		self = "/usr/sbin/nova-evac"
 	}
-	agent := ocf.Agent{Env: os.Getenv, Command: []string{self, "supervise", "--config-stdin"}, Stdout: os.Stdout, Stderr: os.Stderr}
+	agent := ocf.Agent{Env: os.Getenv, Command: []string{self, "supervise", "--config-stdin"}, Stdout: printed{os.Stdout}, Stderr: printed{os.Stderr}}
 	return agent.Run(ctx, args)
 }
 
@@ -31,9 +31,9 @@ func runFence(ctx context.Context, args []string) int {
 			return nova.Connect(cfg.Nova)
 		},
 		Connection: cluster.NewPower(time.Now),
-		Now:        time.Now, Version: version, Stdout: os.Stdout, Stderr: os.Stderr,
+		Now:        time.Now, Version: version, Stdout: printed{os.Stdout}, Stderr: printed{os.Stderr},
 	}
-	return agent.Run(ctx, args, os.Stdin)
+	return agent.Run(ctx, args, stdin(ctx))
 }
 
 // userAgent names the role of this process in nova-api's log.

@@ -32,6 +32,11 @@ func gateCommand() *cli.Command {
 			if c.Args().Present() {
 				return misuse("gate: %q: the host's name is given as --host NAME", c.Args().First())
 			}
+			for _, name := range []string{"timeout", "open-if-unknown"} {
+				if c.Duration(name) < 0 {
+					return misuse("gate: --%s %v: give a time above zero, such as 10m", name, c.Duration(name))
+				}
+			}
 			host := c.String("host")
 			if host == "" {
 				var err error
@@ -117,7 +122,7 @@ func runGateAgent(ctx context.Context, args []string) int {
 			}
 			return gate.Gate{Host: host, Node: thisNode, Records: records, Members: members}.Look(ctx)
 		},
-		Env: os.Getenv, Update: gate.UpdateAttribute, Attest: attestGate, Stdout: os.Stdout, Stderr: os.Stderr,
+		Env: os.Getenv, Update: gate.UpdateAttribute, Attest: attestGate, Stdout: printed{os.Stdout}, Stderr: printed{os.Stderr},
 	}
 	return agent.Run(ctx, args)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,7 +163,8 @@ func workHere(ctx context.Context, cfg config.Config, client *nova.Client, recor
 		return err
 	}
 	defer presence.Withdraw()
-	log := newLog(cfg.Verbose)
+	log, flush := newLog(os.Stderr, cfg.Verbose)
+	defer flush()
 	if !cfg.Verbose {
 		log.SetLevel(logrus.WarnLevel)
 	}
@@ -195,7 +195,7 @@ func announceShell(ctx context.Context, members supervisor.Membership, stateDir 
 	if err != nil {
 		return "", "", nil, err
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeStateDir(stateDir); err != nil {
 		return "", "", nil, err
 	}
 	p, err = cluster.Announce(stateDir, shellPresence)
@@ -216,8 +216,10 @@ const followEvery = time.Second
 
 func (f *follower) follow(ctx context.Context) error {
 	show := f.lines()
-	if file, ok := f.out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		show = f.bar(file)
+	if file, ok := terminal(f.out); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb" {
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width >= barWidth+barText {
+			show = f.bar(file, width-barWidth)
+		}
 	}
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
@@ -293,7 +295,7 @@ func (f *follower) lines() func([]control.Host) {
 				line += fmt.Sprintf(", %d left", h.Skipped)
 			}
 			if h.WaitingFor != "" {
-				line += "; waiting for: " + h.WaitingFor
+				line += "; waiting for: " + oneLine(h.WaitingFor)
 			}
 			if line != last[h.Host] {
 				fmt.Fprintln(f.out, line)
@@ -303,10 +305,28 @@ func (f *follower) lines() func([]control.Host) {
 	}
 }
 
-// bar draws one progress bar for all hosts together.
-func (f *follower) bar(w io.Writer) func([]control.Host) {
-	bar := progressbar.NewOptions(1, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(30),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false), progressbar.OptionFullWidth(),
+// terminal is the file that texts are printed to.
+func terminal(out io.Writer) (*os.File, bool) {
+	if p, ok := out.(printed); ok {
+		out = p.Writer
+	}
+	file, ok := out.(*os.File)
+	return file, ok
+}
+
+const (
+	// barWidth is the room for the bar, with its percents, counts and time. A line that does
+	// not fit into the terminal would scroll with every step.
+	barWidth = 60
+	// barText is the least room for the text before the bar; where there is less, and on a
+	// terminal that cannot go back, lines are printed.
+	barText = 20
+)
+
+// bar draws one progress bar for all hosts together, with at most room columns of text.
+func (f *follower) bar(w io.Writer, room int) func([]control.Host) {
+	bar := progressbar.NewOptions(1, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false),
 		progressbar.OptionOnCompletion(func() { fmt.Fprintln(w) }))
 	return func(hosts []control.Host) {
 		total, done, phases, waits := 0, 0, []string{}, []string{}
@@ -317,7 +337,7 @@ func (f *follower) bar(w io.Writer) func([]control.Host) {
 				waits = append(waits, h.WaitingFor)
 			}
 		}
-		bar.Describe(strings.Join(phases, ", ") + " " + cmp.Or(abridge(strings.Join(waits, "; "), 60), ""))
+		bar.Describe(abridge(oneLine(printable(strings.Join(phases, ", ")+" "+strings.Join(waits, "; "))), room))
 		settled, _ := f.ended(hosts)
 		bar.ChangeMax(max(total, done+1))
 		if settled {

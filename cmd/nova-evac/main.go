@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,19 +69,22 @@ func run(ctx context.Context, args []string) int {
 }
 
 func shell(ctx context.Context, args []string) int {
+	var unknown error // what help was asked about
 	app := &cli.App{
 		Name:                 "nova-evac",
 		Usage:                "bring the instances of dead compute hosts back on other hosts",
 		Description:          "Exit codes: 0 done, 1 failed, 2 misuse, 3 not done yet, 4 cannot reach Nova, 5 cannot reach the CIB.",
 		EnableBashCompletion: true,
 		HideVersion:          true,
+		Writer:               printed{os.Stdout},
+		ErrWriter:            printed{os.Stderr},
 		Commands:             commands(),
-		CommandNotFound:      func(c *cli.Context, name string) {},
+		CommandNotFound:      func(_ *cli.Context, name string) { unknown = noCommand(name) },
 		OnUsageError:         usageError,
 		ExitErrHandler:       func(*cli.Context, error) {},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return misuse("there is no command %q; 'nova-evac help' lists them", c.Args().First())
+				return noCommand(c.Args().First())
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -88,9 +92,18 @@ func shell(ctx context.Context, args []string) int {
 	for _, command := range app.Commands {
 		command.OnUsageError = usageError
 	}
-	err := app.RunContext(ctx, optionsFirst(app.Commands, args))
+	if len(args) < 2 || args[1] != "supervise" {
+		var stop context.CancelFunc
+		ctx, stop = hangupEnds(ctx)
+		defer stop()
+	}
+	err := cmp.Or(app.RunContext(ctx, optionsFirst(app.Commands, args)), unknown)
+	var known *exit
+	if err != nil && ctx.Err() != nil && !errors.As(err, &known) {
+		err = &exit{exitNotYet, err} // what failed was interrupted, whatever it was
+	}
 	if err != nil && err.Error() != "" {
-		fmt.Fprintf(os.Stderr, "nova-evac: %v\n", err)
+		fmt.Fprintf(app.ErrWriter, "nova-evac: %v\n", err)
 	}
 	return exitCode(err)
 }
@@ -157,6 +170,10 @@ func (e *exit) Unwrap() error { return e.err }
 
 func misuse(format string, args ...any) error {
 	return &exit{exitMisuse, fmt.Errorf(format, args...)}
+}
+
+func noCommand(name string) error {
+	return misuse("there is no command %q; 'nova-evac help' lists them", name)
 }
 
 func usageError(_ *cli.Context, err error, _ bool) error { return &exit{exitMisuse, err} }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,6 +34,8 @@ func TestMain(m *testing.M) {
 //	unharmed N          the cloud says that N instances run and no harm was done
 //	exits N COMMAND...  runs a command that has to end with this exit code
 //	wait_for N FILE     waits until a file is there, N seconds at most
+//	log_has FILE TEXT   waits until a file has a text, ten seconds at most
+//	hangup FILE         sends SIGHUP to the process of a pid file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -43,6 +46,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"cloud": startCloud, "power": power, "unharmed": unharmed, "exits": exits, "wait_for": waitFor,
+			"log_has": logHas, "hangup": hangup,
 		},
 	})
 }
@@ -132,4 +136,22 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s is not there after %s seconds", args[1], args[0])
 		}
 	}
+}
+
+func logHas(ts *testscript.TestScript, _ bool, args []string) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if data, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(data), args[1]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not say %q", args[0], args[1])
+		}
+	}
+}
+
+func hangup(ts *testscript.TestScript, _ bool, args []string) {
+	pid, _, _ := strings.Cut(ts.ReadFile(args[0]), " ")
+	n, err := strconv.Atoi(pid)
+	ts.Check(err)
+	ts.Check(syscall.Kill(n, syscall.SIGHUP))
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -135,7 +134,11 @@ func ask(c *cli.Context, o supervisor.Operator, name, what string) error {
 		return nil
 	}
 	fmt.Fprint(c.App.Writer, "Go on? [y/N] ")
-	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	answer, err := bufio.NewReader(stdin(c.Context)).ReadString('\n')
+	if errors.Is(err, errInterrupted) {
+		fmt.Fprintln(c.App.Writer)
+		return &exit{exitNotYet, fmt.Errorf("%w; left as it was", err)}
+	}
 	if word := strings.ToLower(strings.TrimSpace(answer)); word != "y" && word != "yes" {
 		if err != nil && word == "" {
 			return misuse("%s: nobody answered; --yes goes on without asking", c.Command.Name)
@@ -167,7 +170,7 @@ func state(r record.Record, malformed error, recorded bool, service nova.Service
 		parts = append(parts, "forced down in Nova")
 	}
 	if !service.Enabled {
-		parts = append(parts, fmt.Sprintf("disabled in Nova (%s)", service.DisabledReason))
+		parts = append(parts, fmt.Sprintf("disabled in Nova (%s)", oneLine(service.DisabledReason)))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -16,6 +15,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/pacemaker"
+	"github.com/nova-evac/nova-evac/pkg/safefile"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
 )
 
@@ -63,6 +63,11 @@ func openRecords(path string) (cib.Records, supervisor.Membership, error) {
 	if path == "" {
 		return cib.Pacemaker{}, cluster.Pacemaker{}, nil
 	}
+	// The processes that share the file have to meet in one directory, however they name it.
+	// A file that cannot be used says so when it is: a gate waits for it.
+	if resolved, err := (cib.File{Path: path}).Resolve(); err == nil {
+		path = resolved
+	}
 	local, err := localCluster(path)
 	return cib.File{Path: path}, local, err
 }
@@ -95,11 +100,13 @@ func localCluster(records string) (cluster.Local, error) {
 	return cluster.Local{Dir: dir}, nil
 }
 
-func newLog(verbose bool) *logrus.Logger {
-	log := logrus.New()
-	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
-	if verbose {
-		log.SetLevel(logrus.DebugLevel)
+// makeStateDir makes a process's state_dir, and refuses one that another user can change.
+func makeStateDir(dir string) error {
+	if err := safefile.CheckDirectory(dir); err != nil {
+		return &exit{exitMisuse, fmt.Errorf("state_dir: %w", err)}
 	}
-	return log
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	return nil
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/syslog"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	logsyslog "github.com/sirupsen/logrus/hooks/syslog"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
 
@@ -19,6 +19,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/control"
 	"github.com/nova-evac/nova-evac/pkg/evacuate"
 	"github.com/nova-evac/nova-evac/pkg/nova"
+	"github.com/nova-evac/nova-evac/pkg/record"
 	"github.com/nova-evac/nova-evac/pkg/supervisor"
 )
 
@@ -30,6 +31,11 @@ func superviseCommand() *cli.Command {
 			&cli.BoolFlag{Name: "config-stdin", Usage: "read the configuration from standard input", Hidden: true},
 			&cli.StringFlag{Name: "node", Usage: "the `NAME` of this node, if not the cluster's"}),
 		Action: func(c *cli.Context) error {
+			if node := c.String("node"); node != "" {
+				if err := record.CheckHost(node); err != nil {
+					return misuse("supervise: --node: %w", err)
+				}
+			}
 			cfg, err := superviseConfig(c)
 			if err != nil {
 				return err
@@ -43,7 +49,10 @@ func superviseConfig(c *cli.Context) (config.Config, error) {
 	if !c.Bool("config-stdin") {
 		return load(c)
 	}
-	cfg, err := config.Decode(os.Stdin)
+	cfg, err := config.Decode(stdin(c.Context))
+	if errors.Is(err, errInterrupted) {
+		return cfg, err
+	}
 	if err != nil {
 		return cfg, &exit{exitMisuse, err}
 	}
@@ -57,12 +66,13 @@ const memoryLimit = 64 << 20
 // supervise runs the supervisor of this node and its control socket until ctx ends.
 func supervise(ctx context.Context, cfg config.Config, node, stateDir string) error {
 	debug.SetMemoryLimit(memoryLimit)
-	logger := newLog(cfg.Verbose)
-	// Without syslog, the log file has every line all the same.
-	if hook, err := logsyslog.NewSyslogHook("", "", syslog.LOG_DAEMON|syslog.LOG_INFO, "nova-evac"); err == nil {
-		logger.AddHook(hook)
-	}
+	logger, flush := newLog(newLogFile(), cfg.Verbose)
+	defer flush()
+	system := newToSyslog()
+	defer system.lines.flush()
+	logger.AddHook(system)
 	log := logrus.NewEntry(logger)
+	defer onHangup(func() { log.Info("SIGHUP: the log goes on in this file") })()
 
 	records, members, err := openRecords(cfg.Records)
 	if err != nil {
@@ -73,18 +83,21 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 			return err
 		}
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeStateDir(stateDir); err != nil {
 		return err
 	}
-	presenceDir, presenceName := stateDir, "supervisor"
-	if local, ok := members.(cluster.Local); ok {
-		presenceDir, presenceName = local.Dir, node
-	}
-	presence, err := cluster.Announce(presenceDir, presenceName)
+	presence, err := cluster.Announce(stateDir, cluster.SupervisorPresence)
 	if err != nil {
 		return err
 	}
 	defer presence.Withdraw()
+	if local, ok := members.(cluster.Local); ok {
+		member, err := cluster.Announce(local.Dir, node)
+		if err != nil {
+			return err
+		}
+		defer member.Withdraw()
+	}
 
 	client, err := connect(cfg, "supervisor "+node)
 	if err != nil {
@@ -104,6 +117,27 @@ func supervise(ctx context.Context, cfg config.Config, node, stateDir string) er
 		return control.Serve(ctx, socketPath(stateDir), s.Handle)
 	})
 	return group.Wait()
+}
+
+// onHangup does something at each SIGHUP, which would end the process otherwise, until stop
+// is called.
+func onHangup(do func()) (stop func()) {
+	hangups, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				do()
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(ended)
+	}
 }
 
 // warmUp gets a token in advance, so that a takeover does not wait for Keystone. It logs at

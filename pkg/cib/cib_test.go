@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/nova-evac/nova-evac/pkg/record"
 )
@@ -202,6 +204,142 @@ func TestOfManyWritersEachChangeIsKept(t *testing.T) {
 	group.Wait()
 	if s, _ := Find(query(t, store), "h"); s.Done != writers*rounds {
 		t.Errorf("%d of %d changes were kept", s.Done, writers*rounds)
+	}
+}
+
+func TestWhatIsNoFileIsNotReplaced(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"a directory":                func(path string) error { return os.Mkdir(path, 0o700) },
+		"a fifo":                     func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a link to a device":         func(path string) error { return os.Symlink("/dev/zero", path) },
+		"a link to nowhere":          func(path string) error { return os.Symlink("/nowhere", path) },
+		"in no directory":            func(string) error { return nil },
+		"a link to itself":           func(path string) error { return os.Symlink(path, path) },
+		"below something that isn't": func(path string) error { return os.WriteFile(filepath.Dir(path), nil, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "records")
+			if name == "in no directory" || strings.HasPrefix(name, "below") {
+				path = filepath.Join(path, "records")
+			}
+			if err := make(path); err != nil {
+				t.Fatal(err)
+			}
+			before, _ := os.Lstat(path)
+			store := File{Path: path}
+			if _, err := store.Query(t.Context()); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("it is read: %v", err)
+			}
+			if _, err := store.Create(t.Context(), record.NewlyFenced("h", "", t0)); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("it is written: %v", err)
+			}
+			if after, _ := os.Lstat(path); before != nil && (after == nil || after.Mode() != before.Mode()) {
+				t.Errorf("%v became %v", before.Mode(), after)
+			}
+		})
+	}
+}
+
+func TestALinkAndItsFileAreOneStore(t *testing.T) {
+	dir := t.TempDir()
+	file, link := File{Path: filepath.Join(dir, "records")}, File{Path: filepath.Join(dir, "link")}
+	if _, err := file.Create(t.Context(), record.NewlyFenced("a", "", t0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(file.Path, link.Path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := link.Create(t.Context(), record.NewlyFenced("b", "", t0)); err != nil {
+		t.Fatal(err)
+	}
+	if all := query(t, file); len(all) != 2 {
+		t.Errorf("the file has %d records", len(all))
+	}
+	if path, err := link.Resolve(); err != nil || path != file.Path {
+		t.Error(path, err)
+	}
+	if info, err := os.Lstat(link.Path); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is none any more: %v, %v", info, err)
+	}
+	if locks, _ := filepath.Glob(filepath.Join(dir, "*.lock")); len(locks) != 1 {
+		t.Errorf("it has these locks: %v", locks)
+	}
+}
+
+func TestAFileKeepsItsModeAndOwner(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records")
+	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, 0o640)); err != nil {
+		t.Fatal(err)
+	}
+	owner := os.Getuid()
+	if owner == 0 {
+		owner = 65534
+		if err := os.Chown(path, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := (File{Path: path}).Create(t.Context(), record.NewlyFenced("h", "", t0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{path, path + ".lock"} {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is := info.Sys().(*syscall.Stat_t); int(is.Uid) != owner || owner == 65534 && info.Mode().Perm() != 0o640 {
+			t.Errorf("%s: %v of %d", name, info.Mode(), is.Uid)
+		}
+	}
+}
+
+func TestNothingIsLeftOfAWriteThatWasCutOff(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "records")
+	if err := os.WriteFile(filepath.Join(dir, ".records.new"), []byte("half a li"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store := File{Path: path}
+	if _, err := store.Create(t.Context(), record.NewlyFenced("h", "", t0)); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || len(query(t, store)) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+func TestHundredsOfHooksWaitForEachOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var group sync.WaitGroup
+	for n := range 400 {
+		group.Go(func() {
+			if _, _, err := NoteFenced(ctx, File{Path: path}, fmt.Sprintf("compute-%d", n), "", t0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if all := query(t, File{Path: path}); len(all) != 400 {
+		t.Errorf("%d are recorded", len(all))
+	}
+}
+
+func TestALockIsWaitedForAsLongAsTheCallerDoes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records")
+	unlock, err := lock(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := (File{Path: path}).Create(ctx, record.NewlyFenced("h", "", t0)); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "locked") {
+		t.Error(err)
+	}
+	unlock()
+	if _, err := (File{Path: path}).Create(t.Context(), record.NewlyFenced("h", "", t0)); err != nil {
+		t.Error(err)
 	}
 }
 

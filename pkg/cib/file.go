@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,16 +19,50 @@ import (
 )
 
 // File keeps records in a plain file, one line per host: its name, then the
-// record's value. Writers take a lock on a second file beside it.
+// record's value. Writers take a lock on a second file beside it. Where Path is a symbolic
+// link, the file that it leads to is meant, so that each file has one lock.
 type File struct {
 	Path string
 	// Interval is how often Subscribe looks; 0 means a quarter of a second.
 	Interval time.Duration
 }
 
+// Resolve gives the path without symbolic links. It refuses what is there and is no regular
+// file: to replace a device by a file would be the end of it.
+func (f File) Resolve() (string, error) {
+	path, _, err := f.find()
+	return path, err
+}
+
+// find resolves the path, and describes the file; nil where there is none yet.
+func (f File) find() (path string, info fs.FileInfo, err error) {
+	path, err = filepath.EvalSymlinks(f.Path)
+	if _, lerr := os.Lstat(f.Path); errors.Is(err, fs.ErrNotExist) && errors.Is(lerr, fs.ErrNotExist) {
+		dir, derr := filepath.EvalSymlinks(filepath.Dir(f.Path))
+		path, err = filepath.Join(dir, filepath.Base(f.Path)), derr
+	} else if err == nil {
+		info, err = os.Stat(path)
+	}
+	switch {
+	case err != nil:
+		return "", nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case info != nil && !info.Mode().IsRegular():
+		return "", nil, fmt.Errorf("%w: %s is no regular file; name a file, or a path where there is none", ErrUnavailable, f.Path)
+	}
+	return path, info, nil
+}
+
 // Query reads the file; one that does not exist holds no record.
 func (f File) Query(context.Context) ([]Stored, error) {
-	data, err := os.ReadFile(f.Path)
+	path, _, err := f.find()
+	if err != nil {
+		return nil, err
+	}
+	return read(path)
+}
+
+func read(path string) ([]Stored, error) {
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -96,12 +131,19 @@ func (f File) Subscribe(ctx context.Context) <-chan Update {
 // update rewrites the file under the lock, so that a reader sees the old or the
 // new content and a crash leaves one of them.
 func (f File) update(ctx context.Context, change func([]Stored) ([]Stored, error)) error {
-	unlock, err := f.lock(ctx)
+	path, info, err := f.find()
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, path, info)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	records, err := f.Query(ctx)
+	if path, info, err = f.find(); err != nil { // it may be there by now
+		return err
+	}
+	records, err := read(path)
 	if err != nil {
 		return err
 	}
@@ -114,54 +156,120 @@ func (f File) update(ctx context.Context, change func([]Stored) ([]Stored, error
 	for _, s := range records {
 		b.WriteString(s.Host + " " + s.raw + "\n")
 	}
-	if err := replaceFile(f.Path, b.String()); err != nil {
+	if err := replaceFile(path, info, b.String()); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil
 }
 
-func replaceFile(path, content string) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+// replaceFile puts a new file in the place of old, with its mode and owner, or makes a first
+// one where old is nil.
+func replaceFile(path string, old fs.FileInfo, content string) (err error) {
+	// The name is the same each time, so that nothing piles up after crashes. The lock
+	// has it that nobody else writes now.
+	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(tmp.Name())
+			os.Remove(tmp)
 		}
 	}()
-	if _, err = tmp.WriteString(content); err == nil {
-		err = tmp.Sync()
+	if err = keep(file, old); err == nil {
+		_, err = file.WriteString(content)
 	}
-	if cerr := tmp.Close(); err == nil {
+	if err == nil {
+		err = file.Sync()
+	}
+	if cerr := file.Close(); err == nil {
 		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), path)
+	// Only this makes the rename outlive a power cut.
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }
 
-// lockWait bounds the wait for the lock, which is held for the time of one write.
-const lockWait = 5 * time.Second
-
-func (f File) lock(ctx context.Context) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
-	defer cancel()
-	lock, err := os.OpenFile(f.Path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+// keep gives a new file the owner and the mode of an old one.
+func keep(file *os.File, old fs.FileInfo) error {
+	if old == nil {
+		return nil
+	}
+	info, err := file.Stat()
 	if err != nil {
+		return err
+	}
+	was, is := old.Sys().(*syscall.Stat_t), info.Sys().(*syscall.Stat_t)
+	if is.Uid != was.Uid || is.Gid != was.Gid {
+		if err := file.Chown(int(was.Uid), int(was.Gid)); err != nil {
+			return err
+		}
+	}
+	if info.Mode().Perm() == old.Mode().Perm() {
+		return nil
+	}
+	return file.Chmod(old.Mode().Perm())
+}
+
+// lockWait bounds the wait for the lock where the caller has no bound of its own. It is held
+// for the time of one write, but there may be hundreds of writers: when a rack dies, so
+// many hooks come at once.
+const lockWait = 10 * time.Second
+
+// lock takes the lock of the file at path. Whoever may write the file may lock it.
+func lock(ctx context.Context, path string, records fs.FileInfo) (unlock func(), err error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lockWait)
+		defer cancel()
+	}
+	file, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	if err == nil && records != nil && os.Geteuid() == 0 {
+		err = keep(file, records)
+	}
+	if err != nil {
+		if file != nil {
+			file.Close()
+		}
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	for {
-		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	// The kernel hands the lock on in the order in which it was asked for; whoever tries
+	// again and again may try for ever.
+	locked := make(chan error, 1)
+	go func() {
+		for {
+			if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+				locked <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err = <-locked:
 		if err == nil {
-			return func() { lock.Close() }, nil
+			return func() { file.Close() }, nil
 		}
-		select {
-		case <-ctx.Done():
-			lock.Close()
-			return nil, fmt.Errorf("%w: %s stays locked by another process", ErrUnavailable, lock.Name())
-		case <-time.After(5 * time.Millisecond):
-		}
+		file.Close()
+		return nil, fmt.Errorf("%w: lock %s: %w", ErrUnavailable, file.Name(), err)
+	case <-ctx.Done():
+		go func() {
+			<-locked
+			file.Close()
+		}()
+		return nil, fmt.Errorf("%w: %s stays locked by another process", ErrUnavailable, file.Name())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,7 +103,10 @@ func TestWhatIsNoXMLIsNoView(t *testing.T) {
 }
 
 func TestPresenceEndsWithItsHolder(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "a[x]*") // looks like a pattern
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	a, err := Announce(dir, "a")
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +120,9 @@ func TestPresenceEndsWithItsHolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, known := v.Nodes["a"]; !known {
+			t.Error("it is not seen at all")
+		}
 		return v.Owner("a").Gone()
 	}
 	if gone() {
@@ -127,6 +134,35 @@ func TestPresenceEndsWithItsHolder(t *testing.T) {
 	if !gone() {
 		t.Error("a process that has ended does not count as gone")
 	}
+}
+
+func TestAPresenceOutlivesItsFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	presence, err := Announce(dir, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	holders := func(name string, want ...int) {
+		t.Helper()
+		if pids, err := Holders(dir, name); err != nil || !slices.Equal(pids, want) {
+			t.Errorf("%v, %v, expected %v", pids, err, want)
+		}
+	}
+	holders("a", os.Getpid())
+	holders("b")
+	if held, err := Held(dir, "a"); held || err != nil {
+		t.Errorf("a file that is gone is locked: %v, %v", held, err)
+	}
+	if err := presence.Withdraw(); err != nil {
+		t.Fatal(err)
+	}
+	holders("a")
 }
 
 func FuzzParse(f *testing.F) {

@@ -65,8 +65,13 @@ var (
 const (
 	// maxRequest bounds what one connection may send.
 	maxRequest = 4096
-	// patience bounds how long one connection may take to ask.
-	patience = 5 * time.Second
+	// patience bounds how long one connection may take to ask, and to take its answer. A
+	// monitor waits a second longer, so that it gets a turn after those that only linger.
+	patience = 2 * time.Second
+	// maxConnections bounds how many connections there are at once; others wait for a turn.
+	maxConnections = 64
+	// acceptPause is the longest pause after an accept that failed.
+	acceptPause = time.Second
 )
 
 // Call asks the supervisor that listens at path, and waits no longer than ctx.
@@ -107,16 +112,42 @@ func Serve(ctx context.Context, path string, handle func(context.Context, Reques
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
+	return acceptAll(ctx, listener, handle)
+}
+
+// acceptAll takes connections until ctx ends. An accept that fails, such as for want of file
+// descriptors, is tried again: the socket must not end for it, nor the supervisor with it.
+func acceptAll(ctx context.Context, listener net.Listener, handle func(context.Context, Request) Response) error {
 	defer context.AfterFunc(ctx, func() { listener.Close() })()
+	turns := make(chan struct{}, maxConnections)
+	pause := time.Duration(0)
 	for {
-		conn, err := listener.Accept()
-		if ctx.Err() != nil {
+		select {
+		case turns <- struct{}{}:
+		case <-ctx.Done():
 			return nil
 		}
-		if err != nil {
+		conn, err := listener.Accept()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("control socket: %w", err)
+		case err != nil:
+			<-turns
+			pause = min(max(2*pause, 5*time.Millisecond), acceptPause)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return nil
+			}
+			continue
 		}
-		go answer(ctx, conn, handle)
+		pause = 0
+		go func() {
+			defer func() { <-turns }()
+			answer(ctx, conn, handle)
+		}()
 	}
 }
 

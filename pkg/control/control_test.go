@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -95,5 +97,61 @@ func TestNonsenseDoesNotHurtTheServer(t *testing.T) {
 	}
 	if r, err := Call(context.Background(), path, Request{Op: OpMonitor}); err != nil || !r.OK {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// poor is a listener for which there are no file descriptors at first.
+type poor struct {
+	net.Listener
+	fails atomic.Int32
+}
+
+func (p *poor) Accept() (net.Conn, error) {
+	if p.fails.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "unix", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return p.Listener.Accept()
+}
+
+func TestAnAcceptThatFailsEndsNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener := &poor{Listener: l}
+	listener.fails.Store(4)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- acceptAll(ctx, listener, func(context.Context, Request) Response { return Response{OK: true} })
+	}()
+	if r, err := Call(t.Context(), path, Request{Op: OpMonitor}); err != nil || !r.OK {
+		t.Errorf("%+v, %v", r, err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestConnectionsThatLingerLeaveATurnToMonitor(t *testing.T) {
+	path := serve(t, func(context.Context, Request) Response { return Response{OK: true} })
+	for range maxConnections + 8 {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	began := time.Now()
+	r, err := Call(ctx, path, Request{Op: OpMonitor})
+	if err != nil || !r.OK {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if took := time.Since(began); took < patience/2 {
+		t.Errorf("it took %v: there is no bound on the connections", took)
 	}
 }

@@ -3,7 +3,9 @@
 // Pacemaker's fencing topology, so that it is called when the host is off for sure.
 //
 // off succeeds when the record is written, whether or not Nova and Keystone answer. A
-// repeated off changes nothing.
+// repeated off changes nothing. Pacemaker gives the parameters on standard input, and has
+// powered the host off. Where they are given on a command line, a person gives them, and
+// off is refused unless Nova has the host down.
 package fence
 
 import (
@@ -77,6 +79,7 @@ type call struct {
 	*Agent
 	given    map[string]string // under the names of the table
 	action   string
+	byHand   bool   // given on a command line, by a person
 	host     string // Nova's name
 	node     string // the cluster's
 	records  cib.Records
@@ -94,15 +97,18 @@ func (a *Agent) Run(ctx context.Context, args []string, stdin io.Reader) int {
 	if err != nil {
 		return a.fail(err)
 	}
-	c := &call{Agent: a, given: config.Parameters(given), node: given["nodename"]}
+	c := &call{Agent: a, given: config.Parameters(given), node: given["nodename"], byHand: len(args) > 0 && given[force] == ""}
 	c.action = cmp.Or(c.given["action"], config.Default("action"))
+	if name, another := otherActions[c.action]; another {
+		c.action = name
+	}
 	switch {
 	case given["help"] != "":
 		return a.usage()
 	case given["version"] != "":
 		fmt.Fprintln(a.Stdout, a.Version)
 		return exitOK
-	case c.action == "metadata" || c.action == "meta-data":
+	case c.action == "metadata":
 		fmt.Fprint(a.Stdout, agents.FenceMetadata())
 		return exitOK
 	case slices.Contains([]string{"2", "Disabled", "disabled"}, c.given["record_only"]):
@@ -116,11 +122,14 @@ func (a *Agent) Run(ctx context.Context, args []string, stdin io.Reader) int {
 	return c.do(ctx)
 }
 
+// otherActions are other names of actions, as the fence agents have them.
+var otherActions = map[string]string{"disable": "off", "enable": "on", "meta-data": "metadata"}
+
 func (c *call) do(ctx context.Context) int {
 	switch c.action {
-	case "off", "disable":
+	case "off":
 		return c.off(ctx)
-	case "on", "enable":
+	case "on":
 		return c.on(ctx)
 	case "status":
 		return c.status(ctx)
@@ -140,7 +149,7 @@ func (c *call) do(ctx context.Context) int {
 // parameters must not keep a fencing from being recorded.
 func (c *call) read() (err error) {
 	c.host = cmp.Or(c.given["plug"], c.node)
-	if slices.Contains([]string{"off", "disable", "on", "enable", "status"}, c.action) {
+	if slices.Contains([]string{"off", "on", "status"}, c.action) {
 		if c.host == "" {
 			return fmt.Errorf("%s: which host? Give plug, Nova's name of it", c.action)
 		}
@@ -150,6 +159,12 @@ func (c *call) read() (err error) {
 	}
 	if c.node == c.host {
 		c.node = ""
+	}
+	if c.node != "" {
+		if err := record.CheckHost(c.node); err != nil {
+			c.warn("nodename: %v; the host's own name is taken", err) // no reason to fail a fencing
+			c.node = ""
+		}
 	}
 	for name, into := range map[string]*time.Duration{"nova_timeout": &c.novaTime, "on_wait": &c.onWait} {
 		text := c.given[name]
@@ -170,6 +185,12 @@ func (c *call) read() (err error) {
 
 // off records the host first, then tells Nova.
 func (c *call) off(ctx context.Context) int {
+	if c.byHand {
+		if err := c.within(ctx, c.seenDown); err != nil {
+			return c.fail(fmt.Errorf("off: host %s is NOT recorded: %w. off would record it as fenced, and have its instances evacuated; "+
+				"those that run there would run twice. 'nova-evac host --fence %[1]s' has the cluster power it off first; --force records it as it is", c.host, err))
+		}
+	}
 	recording, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
 	s, written, err := cib.NoteFenced(recording, c.records, c.host, c.node, c.Now())
@@ -194,6 +215,7 @@ func (c *call) off(ctx context.Context) int {
 // within runs ask for at most nova_timeout. It does not wait longer even if ask ignores its
 // context: neither a hang nor a panic of ask may fail a fencing.
 func (c *call) within(ctx context.Context, ask func(context.Context) error) error {
+	interrupted := ctx
 	ctx, cancel := context.WithTimeout(ctx, c.novaTime)
 	defer cancel()
 	result := make(chan error, 1)
@@ -209,20 +231,55 @@ func (c *call) within(ctx context.Context, ask func(context.Context) error) erro
 	case err := <-result:
 		return err
 	case <-ctx.Done():
+		if interrupted.Err() != nil {
+			return errors.New("interrupted")
+		}
 		return fmt.Errorf("no answer within %v", c.novaTime)
 	}
 }
 
-func (c *call) forceDown(ctx context.Context, reason string) error {
+// seenDown is nil where Nova has the host down.
+func (c *call) seenDown(ctx context.Context) error {
+	service, err := c.service(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("Nova was not asked whether it is up: %w", err)
+	case service.Partial:
+		return errors.New("Nova does not know whether it is up: its cell does not answer")
+	case service.Up:
+		return errors.New("Nova says that it is up")
+	}
+	return nil
+}
+
+// service asks Nova for the host's service.
+func (c *call) service(ctx context.Context) (nova.Service, error) {
+	cloud, _, err := c.cloud(ctx)
+	if err != nil {
+		return nova.Service{}, err
+	}
+	m := cloud.Named(c.host)
+	return m.Service, m.Err()
+}
+
+// cloud asks Nova for its hosts.
+func (c *call) cloud(ctx context.Context) (identity.Cloud, Nova, error) {
 	client, cfg, err := c.connect()
 	if err != nil {
-		return err
+		return identity.Cloud{}, nil, err
 	}
 	services, err := client.Services(ctx)
 	if err != nil {
+		return identity.Cloud{}, nil, err
+	}
+	return identity.NewCloud(services, cfg.Domain, history.Clock{Ahead: client.Skew()}), client, nil
+}
+
+func (c *call) forceDown(ctx context.Context, reason string) error {
+	cloud, client, err := c.cloud(ctx)
+	if err != nil {
 		return err
 	}
-	cloud := identity.NewCloud(services, cfg.Domain, history.Clock{Ahead: client.Skew()})
 	m := cloud.Fenced(c.host, c.Now())
 	switch {
 	case m.State != identity.One:
@@ -320,17 +377,9 @@ func (c *call) status(ctx context.Context) int {
 	}
 	down := false
 	err = c.within(ctx, func(ctx context.Context) error {
-		client, cfg, err := c.connect()
-		if err != nil {
-			return err
-		}
-		services, err := client.Services(ctx)
-		if err != nil {
-			return err
-		}
-		m := identity.NewCloud(services, cfg.Domain, history.Clock{}).Named(c.host)
-		down = m.State == identity.One && m.Service.ForcedDown && !m.Service.Enabled
-		return m.Err()
+		service, err := c.service(ctx)
+		down = err == nil && service.ForcedDown && !service.Enabled
+		return err
 	})
 	if err != nil {
 		c.warn("status of %s: Nova was not asked: %v", c.host, err)
@@ -431,6 +480,7 @@ use it behind the power device of a level of the fencing topology.
 		}
 		fmt.Fprintf(table, "  %s--%s%s\t%s%s\n", letter, strings.ReplaceAll(p.Name, "_", "-"), value, p.Short, or)
 	}
+	fmt.Fprintf(table, "      --%s\t%s\n", force, "record a host although Nova does not have it down")
 	table.Flush()
 	fmt.Fprintln(a.Stdout, "\n--action=metadata describes all of them.")
 	return exitOK

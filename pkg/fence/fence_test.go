@@ -174,6 +174,69 @@ func TestOffOfAHostThatIsRepeated(t *testing.T) {
 	}
 }
 
+func TestOffByHandIsRefusedUnlessNovaHasTheHostDown(t *testing.T) {
+	down := &cloud{services: []nova.Service{{Host: "compute-1", Enabled: true}}}
+	partial := &cloud{services: []nova.Service{{Host: "compute-1", Partial: true}}}
+	for _, c := range []struct {
+		name     string
+		n        *cloud
+		option   string
+		recorded bool
+		says     string
+	}{
+		{"Nova has it up", up(), "--verbose", false, "Nova says that it is up"},
+		{"Nova has it up, and it is forced", up(), "--force", true, "generation 1"},
+		{"Nova has it down", down, "--verbose", true, "generation 1"},
+		{"Nova does not answer", &cloud{err: errors.New("503")}, "--verbose", false, "503"},
+		{"Nova does not answer, and it is forced", &cloud{err: errors.New("503")}, "--force", true, "503"},
+		{"its cell does not answer", partial, "--verbose", false, "its cell"},
+		{"Nova does not know it", &cloud{}, "--verbose", false, "knows no nova-compute"},
+	} {
+		for _, action := range []string{"off", "disable"} {
+			t.Run(c.name+", "+action, func(t *testing.T) {
+				dir := t.TempDir()
+				args := []string{"--plug=compute-1", c.option, "--action=" + action, "--auth-url=http://k:5000/v3", "--login=admin", "--passwd=s3cret", "--tenant-name=admin"}
+				r := hook(t, dir, c.n, "", args...)
+				_, recorded := stored(t, dir, "compute-1")
+				if recorded != c.recorded || (r.code == 0) != c.recorded || !strings.Contains(r.stderr, c.says) {
+					t.Errorf("recorded: %v, %+v", recorded, r)
+				}
+				if !recorded && (!strings.Contains(r.stderr, "would run twice") || !strings.Contains(r.stderr, "--force")) {
+					t.Errorf("it does not say what off does, and what to do: %s", r.stderr)
+				}
+			})
+		}
+	}
+}
+
+func TestAnUnknownNameOnStdinIsIgnored(t *testing.T) {
+	dir := t.TempDir()
+	if r := hook(t, dir, up(), "action=status\ndelay=5\nfavourite_colour=blue\nplug=compute-1\n"+cloudParams); r.code != 0 || r.stdout != "Status: ON\n" {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestANodeNameThatIsNoneIsNotRecorded(t *testing.T) {
+	for _, name := range []string{"a b", "../x", "a\x1b[2J", "-x", "a/b"} {
+		dir, apart := t.TempDir(), ""
+		r := connected(t, dir, up(), connection{nil, func(node string) { apart = node }}, "action=off\nplug=compute-1\nnodename="+name+"\n"+cloudParams)
+		s, found := stored(t, dir, "compute-1")
+		if r.code != 0 || !found || s.NodeName() != "compute-1" || apart != "compute-1" || !strings.Contains(r.stderr, "nodename: host name") {
+			t.Errorf("%q: %+v %s, kept apart: %s", name, r, s.Encode(), apart)
+		}
+	}
+}
+
+func TestDisableIsOff(t *testing.T) {
+	for _, action := range []string{"off", "disable"} {
+		dir := t.TempDir()
+		r := hook(t, dir, up(), "action="+action+"\nplug=compute-1\nnova_timeout=soon\non_wait=later\n"+cloudParams)
+		if _, found := stored(t, dir, "compute-1"); r.code != 0 || !found || !strings.Contains(r.stderr, "nova_timeout") {
+			t.Errorf("%s: %+v", action, r)
+		}
+	}
+}
+
 func TestTenOffCallsAreOneGeneration(t *testing.T) {
 	dir := t.TempDir()
 	for range 10 {
@@ -308,7 +371,10 @@ func TestOtherActions(t *testing.T) {
 		{"a missing one", "action=validate-all\nlogin=x\npasswd=s3cret\n", nil, 1, "", "auth_url"},
 		{"record_only=Disabled does nothing", "action=off\nrecord_only=Disabled\n", nil, 0, "", "nothing is recorded"},
 		{"the version", "", []string{"-V"}, 0, "1.2.3\n", ""},
-		{"an unknown option", "", []string{"-z"}, 1, "", "-z"},
+		{"an unknown option", "", []string{"-z"}, 1, "", `"-z"`},
+		{"a mistyped option", "", []string{"--acton=status", "--plug=compute-1", "--force"}, 1, "", `"--acton"`},
+		{"a mistyped option before another one", "", []string{"--acton", "--plug=compute-1"}, 1, "", `"--acton"`},
+		{"an option of another agent", "", []string{"--plug=compute-1", "--force", "--ipaddr", "bmc"}, 1, "", `"--ipaddr"`},
 		{"an option without its value", "", []string{"--plug"}, 1, "", "--plug"},
 		{"a host by its old name", "action=status\nport=compute-1\n" + cloudParams, nil, 0, "Status: ON\n", ""},
 		{"a bound of zero is the default", "action=monitor\nnova_timeout=0\non_wait=0\n", nil, 0, "", ""},
@@ -329,9 +395,9 @@ func TestOtherActions(t *testing.T) {
 }
 
 func TestOptionsOnTheCommandLine(t *testing.T) {
-	got, err := fromArgs([]string{"-o", "off", "-ncompute-1", "--auth-url=http://k", "--tenant-name", "t", "--insecure", "-v", "--on-wait=5", "-q", "-D", "/log", "--ssl", "1"})
+	got, err := fromArgs([]string{"-o", "off", "-ncompute-1", "--auth-url=http://k", "--tenant-name", "t", "--insecure", "-v", "--on-wait=5", "-q", "-D", "/log", "--login", "me"})
 	want := map[string]string{"action": "off", "plug": "compute-1", "auth_url": "http://k", "tenant_name": "t", "insecure": "1", "verbose": "1", "on_wait": "5",
-		"quiet": "1", "debug_file": "/log", "ssl": "1"}
+		"quiet": "1", "debug_file": "/log", "login": "me"}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Error(diff, err)
 	}

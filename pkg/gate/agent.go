@@ -15,6 +15,7 @@ import (
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/ocf"
 	"github.com/nova-evac/nova-evac/pkg/pacemaker"
+	"github.com/nova-evac/nova-evac/pkg/safefile"
 )
 
 // Attribute is the node attribute that the agent sets to open or closed. A location rule
@@ -53,6 +54,9 @@ func (a *Agent) Run(ctx context.Context, args []string) int {
 		fmt.Fprint(a.Stdout, agents.GateMetadata())
 		return ocf.Success
 	case "start":
+		if err := safefile.CheckDirectory(filepath.Dir(a.mark())); err != nil {
+			return a.fail(ocf.ErrPerm, fmt.Errorf("state_dir: %w", err))
+		}
 		if err := os.MkdirAll(filepath.Dir(a.mark()), 0o700); err != nil {
 			return a.fail(ocf.ErrPerm, err)
 		}

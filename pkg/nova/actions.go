@@ -21,9 +21,10 @@ func actionsPath(id string) string { return "servers/" + url.PathEscape(id) + "/
 // actions are what was done to an instance, newest first.
 func (c *Client) actions(ctx context.Context, id string) ([]action, error) {
 	var answer struct {
-		Actions []action `json:"instanceActions"`
+		Actions items[action] `json:"instanceActions"`
 	}
-	err := c.nova(ctx, request{op: "list actions of instance " + id, method: http.MethodGet, path: actionsPath(id), out: &answer})
+	err := c.nova(ctx, request{op: "list actions of instance " + id, method: http.MethodGet, path: actionsPath(id), out: &answer, list: true,
+		whole: func() bool { return answer.Actions != nil }})
 	slices.SortStableFunc(answer.Actions, func(a, b action) int { return b.Start.Compare(a.Start.Time) })
 	return answer.Actions, err
 }
@@ -68,12 +69,12 @@ func (c *Client) Course(ctx context.Context, id string, created time.Time) (Cour
 		return Course{}, nil
 	}
 	var one struct {
-		Action struct {
-			Events []courseEvent `json:"events"`
+		Action *struct {
+			Events items[courseEvent] `json:"events"`
 		} `json:"instanceAction"`
 	}
 	err = c.nova(ctx, request{op: "follow the evacuation of instance " + id, method: http.MethodGet,
-		path: actionsPath(id) + "/" + url.PathEscape(actions[n].Request), out: &one})
+		path: actionsPath(id) + "/" + url.PathEscape(actions[n].Request), out: &one, whole: func() bool { return one.Action != nil }})
 	if err != nil {
 		return Course{}, err
 	}

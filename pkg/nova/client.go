@@ -108,7 +108,7 @@ func Connect(o Options) (*Client, error) {
 	}
 	for _, secret := range []Secret{o.Password, o.ApplicationCredentialSecret} {
 		if secret != "" {
-			c.secrets = append(c.secrets, string(secret))
+			c.secrets = append(c.secrets, spellings(string(secret))...)
 		}
 	}
 	// HTTP/1.1 only: what attempt knows about sending "exactly once" is known of it.
@@ -116,7 +116,7 @@ func Connect(o Options) (*Client, error) {
 	protocols.SetHTTP1(true)
 	c.http = &http.Client{
 		CheckRedirect: sameHost,
-		Transport: &http.Transport{
+		Transport: bounded{&http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			DialContext:         dial,
 			TLSClientConfig:     tlsConfig,
@@ -127,7 +127,7 @@ func Connect(o Options) (*Client, error) {
 			// without an answer.
 			IdleConnTimeout: 3 * time.Second,
 			Protocols:       protocols,
-		},
+		}},
 	}
 	return c, nil
 }
@@ -229,22 +229,26 @@ func (c *Client) Skew() time.Duration { return time.Duration(c.skew.Load()) }
 // Nova sends a minimal record since 2.69, see Service.Partial; below 2.69 they are
 // missing.
 func (c *Client) Services(ctx context.Context) ([]Service, error) {
+	type service struct {
+		ID             string  `json:"id"`
+		Binary         string  `json:"binary"`
+		Host           string  `json:"host"`
+		Zone           string  `json:"zone"`
+		State          *string `json:"state"`
+		Status         string  `json:"status"`
+		ForcedDown     bool    `json:"forced_down"`
+		DisabledReason string  `json:"disabled_reason"`
+		Updated        stamp   `json:"updated_at"`
+	}
 	var answer struct {
-		Services []struct {
-			ID             string  `json:"id"`
-			Binary         string  `json:"binary"`
-			Host           string  `json:"host"`
-			Zone           string  `json:"zone"`
-			State          *string `json:"state"`
-			Status         string  `json:"status"`
-			ForcedDown     bool    `json:"forced_down"`
-			DisabledReason string  `json:"disabled_reason"`
-			Updated        stamp   `json:"updated_at"`
-		} `json:"services"`
+		Services items[service] `json:"services"`
 	}
 	err := c.nova(ctx, request{
 		op: "list compute services", method: http.MethodGet, path: "os-services",
-		query: url.Values{"binary": {"nova-compute"}}, out: &answer,
+		query: url.Values{"binary": {"nova-compute"}}, out: &answer, list: true,
+		whole: func() bool {
+			return answer.Services.every(func(s service) bool { return s.Binary != "" && s.Host != "" })
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -270,12 +274,13 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 // nova-conductor and nova-scheduler, of which none is up; sorted.
 func (c *Client) Missing(ctx context.Context) ([]string, error) {
 	var answer struct {
-		Services []struct {
+		Services items[struct {
 			Binary string `json:"binary"`
 			State  string `json:"state"`
-		} `json:"services"`
+		}] `json:"services"`
 	}
-	if err := c.nova(ctx, request{op: "list Nova's services", method: http.MethodGet, path: "os-services", out: &answer}); err != nil {
+	if err := c.nova(ctx, request{op: "list Nova's services", method: http.MethodGet, path: "os-services", out: &answer, list: true,
+		whole: func() bool { return answer.Services != nil }}); err != nil {
 		return nil, err
 	}
 	up := map[string]bool{}
@@ -438,13 +443,16 @@ func (c *Client) pages(ctx context.Context, r request, page func(r request, firs
 				q.Set("marker", at)
 			}
 			one := r
-			one.query = q
+			one.query, one.list = q, true
 			var next string
 			if next, err = page(one, at == ""); err != nil || next == "" {
 				break
 			}
 			if seen[next] {
 				return &Error{Op: r.op, Kind: ErrAnswered, Message: "Nova's pages run in a circle"}
+			}
+			if len(seen) == mostPages {
+				return &Error{Op: r.op, Kind: ErrAnswered, Message: fmt.Sprintf("Nova's list has no end after %d pages", mostPages)}
 			}
 			seen[next] = true
 			at = next
@@ -471,10 +479,13 @@ func (c *Client) Servers(ctx context.Context, host string) ([]Server, error) {
 		query: url.Values{"host": {host}, "all_tenants": {"1"}, "limit": {pageSize}},
 	}, func(r request, first bool) (string, error) {
 		var answer struct {
-			Servers []server `json:"servers"`
-			Links   []link   `json:"servers_links"`
+			Servers items[server] `json:"servers"`
+			Links   items[link]   `json:"servers_links"`
 		}
 		r.out = &answer
+		r.whole = func() bool {
+			return answer.Servers.every(func(s server) bool { return s.ID != "" })
+		}
 		if err := c.nova(ctx, r); err != nil {
 			return "", err
 		}
@@ -523,11 +534,15 @@ func (c *Client) Rebuilding(ctx context.Context, host string) ([]string, error) 
 	query := url.Values{"all_tenants": {"1"}, "host": {host}, "status": {"REBUILD"}, "limit": {pageSize}}
 	var ids []string
 	err := c.pages(ctx, request{op: "list what is rebuilt of " + host, method: http.MethodGet, path: "servers", query: query}, func(r request, first bool) (string, error) {
+		type named struct{ ID string }
 		var answer struct {
-			Servers []struct{ ID string } `json:"servers"`
-			Links   []link                `json:"servers_links"`
+			Servers items[named] `json:"servers"`
+			Links   items[link]  `json:"servers_links"`
 		}
 		r.out = &answer
+		r.whole = func() bool {
+			return answer.Servers.every(func(s named) bool { return s.ID != "" })
+		}
 		if err := c.nova(ctx, r); err != nil {
 			return "", err
 		}
@@ -548,7 +563,8 @@ func (c *Client) Server(ctx context.Context, id string) (Server, error) {
 	var answer struct {
 		Server server `json:"server"`
 	}
-	err := c.nova(ctx, request{op: "show instance " + id, method: http.MethodGet, path: "servers/" + url.PathEscape(id), out: &answer})
+	err := c.nova(ctx, request{op: "show instance " + id, method: http.MethodGet, path: "servers/" + url.PathEscape(id), out: &answer,
+		whole: func() bool { return answer.Server.ID != "" }})
 	if err != nil {
 		return Server{}, err
 	}
@@ -595,20 +611,24 @@ func (c *Client) evacuations(ctx context.Context, op string, query url.Values, s
 	since = since.Truncate(time.Second)
 	var known map[int]bool
 	err = c.pages(ctx, request{op: op, method: http.MethodGet, path: "os-migrations", query: query}, func(r request, first bool) (string, error) {
+		type migration struct {
+			ID       int     `json:"id"`
+			Instance string  `json:"instance_uuid"`
+			Type     string  `json:"migration_type"`
+			Source   *string `json:"source_compute"`
+			Dest     *string `json:"dest_compute"`
+			Status   Status  `json:"status"`
+			Created  stamp   `json:"created_at"`
+			Updated  stamp   `json:"updated_at"`
+		}
 		var answer struct {
-			Migrations []struct {
-				ID       int     `json:"id"`
-				Instance string  `json:"instance_uuid"`
-				Type     string  `json:"migration_type"`
-				Source   *string `json:"source_compute"`
-				Dest     *string `json:"dest_compute"`
-				Status   Status  `json:"status"`
-				Created  stamp   `json:"created_at"`
-				Updated  stamp   `json:"updated_at"`
-			} `json:"migrations"`
-			Links []link `json:"migrations_links"`
+			Migrations items[migration] `json:"migrations"`
+			Links      items[link]      `json:"migrations_links"`
 		}
 		r.out = &answer
+		r.whole = func() bool {
+			return answer.Migrations.every(func(m migration) bool { return m.ID != 0 && m.Instance != "" })
+		}
 		if err := c.nova(ctx, r); err != nil {
 			return "", err
 		}
@@ -701,7 +721,8 @@ func (c *Client) Destinations(ctx context.Context, id string) ([]string, error) 
 	var answer struct {
 		Allocations map[string]json.RawMessage `json:"allocations"`
 	}
-	err := c.placement(ctx, request{op: op, method: http.MethodGet, path: "allocations/" + url.PathEscape(id), out: &answer})
+	err := c.placement(ctx, request{op: op, method: http.MethodGet, path: "allocations/" + url.PathEscape(id), out: &answer,
+		whole: func() bool { return answer.Allocations != nil }})
 	if err != nil {
 		return nil, err
 	}
@@ -736,13 +757,14 @@ func (c *Client) hostOf(ctx context.Context, op, provider string) (string, error
 		var answer struct {
 			Root string `json:"root_provider_uuid"`
 		}
-		err = c.placement(ctx, request{op: op, method: http.MethodGet, path: "resource_providers/" + url.PathEscape(provider), out: &answer})
+		err = c.placement(ctx, request{op: op, method: http.MethodGet, path: "resource_providers/" + url.PathEscape(provider), out: &answer,
+			whole: func() bool { return answer.Root != "" }})
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return "", nil // gone between the two questions
 		case err != nil:
 			return "", err
-		case answer.Root == "" || answer.Root == provider:
+		case answer.Root == provider:
 			return "", nil
 		}
 		if host, err = c.hypervisor(ctx, op, answer.Root); errors.Is(err, ErrNotFound) {
@@ -768,6 +790,6 @@ func (c *Client) hypervisor(ctx context.Context, op, id string) (string, error) 
 		} `json:"hypervisor"`
 	}
 	err := c.nova(ctx, request{op: op, method: http.MethodGet, path: "os-hypervisors/" + url.PathEscape(id), out: &answer,
-		most: microversion{2, 87}})
+		most: microversion{2, 87}, whole: func() bool { return answer.Hypervisor.Service.Host != "" }})
 	return answer.Hypervisor.Service.Host, err
 }

@@ -1,11 +1,15 @@
 package nova
 
 import (
+	"compress/gzip"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -396,4 +400,115 @@ func TestAListThatBreaksOffIsNotAList(t *testing.T) {
 func TestAListThatIsNoJSONIsAnAnswerOfNoUse(t *testing.T) {
 	_, err := newCloud(t, says("<html>welcome</html>")).client().Servers(t.Context(), "h")
 	checkKind(t, err, ErrAnswered)
+}
+
+func TestAnAnswerOfTheWrongFormIsNoAnswer(t *testing.T) {
+	calls := map[string]func(*Client) error{
+		"services":    func(c *Client) error { _, err := c.Services(context.Background()); return err },
+		"missing":     func(c *Client) error { _, err := c.Missing(context.Background()); return err },
+		"servers":     func(c *Client) error { _, err := c.Servers(context.Background(), "h"); return err },
+		"rebuilding":  func(c *Client) error { _, err := c.Rebuilding(context.Background(), "h"); return err },
+		"evacuations": func(c *Client) error { _, err := c.Evacuations(context.Background(), "h", time.Time{}); return err },
+		"server":      func(c *Client) error { _, err := c.Server(context.Background(), "a"); return err },
+		"allocations": func(c *Client) error { _, err := c.Destinations(context.Background(), "a"); return err },
+		"actions":     func(c *Client) error { _, err := c.Actions(context.Background(), "a"); return err },
+	}
+	for _, text := range []string{`{}`, `null`, `[]`, `"no"`, ``, `{"services": null, "servers": null, "migrations": null, "allocations": null, "instanceActions": null}`,
+		`{"services": {}, "servers": {}, "migrations": {}, "server": {}, "allocations": [], "instanceActions": {}}`,
+		`{"services": [{}], "servers": [{}], "migrations": [{}], "server": {"id": ""}, "allocations": 7, "instanceActions": 7}`,
+		`{"services": [null], "servers": [null], "migrations": [null], "server": null, "allocations": "", "instanceActions": ""}`} {
+		client := newCloud(t, says(text)).client()
+		for name, call := range calls {
+			if name == "missing" && strings.Contains(text, "[{}]") || name == "missing" && strings.Contains(text, "[null]") {
+				continue // a list without the two, which says that they are missing
+			}
+			t.Run(name+" "+text, func(t *testing.T) { checkKind(t, call(client), ErrAnswered) })
+		}
+	}
+}
+
+func TestAnAnswerWithoutAnEndTakesNeitherMemoryNorTime(t *testing.T) {
+	long := func(start string, more string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, start)
+			for range (mostOfList + mostOfList/8) / (1 << 16) {
+				if _, err := io.WriteString(w, strings.Repeat(more, 1<<16/len(more))); err != nil {
+					return
+				}
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+		call   func(*Client) error
+		kind   error
+		says   string
+	}{
+		{"a list", long(`{"services": [`, " "), func(c *Client) error { _, err := c.Services(t.Context()); return err }, ErrAnswered, "more than 32 MB"},
+		{"a list of nothing", says(`{"services": [` + strings.Repeat("{},", mostItems) + `{}]}`),
+			func(c *Client) error { _, err := c.Services(t.Context()); return err }, ErrAnswered, "more than 100000 items"},
+		{"one instance", long(`{"server": {`, " "), func(c *Client) error { _, err := c.Server(t.Context(), "a"); return err }, ErrAnswered, "more than 4 MB"},
+		{"an error", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500); long("", "x")(w, r) },
+			func(c *Client) error { _, err := c.Services(t.Context()); return err }, ErrAnswered, "Internal Server Error"},
+		{"what nobody reads", long("", "x"), func(c *Client) error { return c.Evacuate(t.Context(), "a", "") }, nil, ""},
+		{"a compressed one", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			pack := gzip.NewWriter(w)
+			for range 2 * mostOfList / (1 << 16) {
+				_, _ = pack.Write(make([]byte, 1<<16))
+			}
+			pack.Close()
+		}, func(c *Client) error { _, err := c.Services(t.Context()); return err }, ErrAnswered, "more than 32 MB"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.call(newCloud(t, c.answer).client())
+			if c.kind == nil {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			checkKind(t, err, c.kind)
+			if !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v, expected %q in it", err, c.says)
+			}
+		})
+	}
+	t.Run("a token", func(t *testing.T) {
+		cloud := newCloud(t, says(""))
+		cloud.login = func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Subject-Token", "t")
+			w.WriteHeader(201)
+			long(`{"token": {`, " ")(w, r)
+		}
+		_, err := cloud.client().Services(t.Context())
+		checkKind(t, err, ErrNotSent)
+	})
+	t.Run("one that drips", func(t *testing.T) {
+		cloud := newCloud(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, `{"services": [`)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		})
+		_, err := cloud.client(func(o *Options) { o.Timeout = 100 * time.Millisecond }).Services(t.Context())
+		checkKind(t, err, ErrUnknownOutcome)
+		if !strings.Contains(err.Error(), "no answer within 100ms") {
+			t.Error(err)
+		}
+	})
+}
+
+func TestASecretIsHiddenInEverySpelling(t *testing.T) {
+	const password = "p/ä=\"s w+rd%<"
+	client := newCloud(t, says("")).client(func(o *Options) { o.Password = password })
+	escaped, _ := json.Marshal(password)
+	for name, text := range map[string]string{
+		"as it is": password, "in a query": url.QueryEscape(password), "in a path": url.PathEscape(password), "in small digits": lowerEscapes(url.QueryEscape(password)),
+		"in JSON": string(escaped), "in base64": base64.StdEncoding.EncodeToString([]byte(password)), "in base64 for URLs": base64.RawURLEncoding.EncodeToString([]byte(password)),
+	} {
+		if got := client.clean("you sent " + text + "!"); !strings.Contains(got, "***") || strings.Contains(got, text) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
 }

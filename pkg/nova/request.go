@@ -2,7 +2,9 @@ package nova
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,9 +13,11 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -30,6 +34,8 @@ type request struct {
 	query  url.Values
 	body   any
 	out    any          // where the answer's JSON goes; nil where nobody reads it
+	whole  func() bool  // whether out then has what such an answer always has; nil: nobody asks
+	list   bool         // the answer may be as long as a page of a list
 	most   microversion // the highest that will do; the zero value is any
 }
 
@@ -110,12 +116,19 @@ func (c *Client) send(ctx context.Context, s *session, base string, headers map[
 	if len(r.query) > 0 {
 		address += "?" + r.query.Encode()
 	}
+	if r.list {
+		ctx = allowList(ctx)
+	}
 	code, answer, err := c.exchange(ctx, s, r.op, r.method, address, headers, r.body)
 	if err != nil || r.out == nil {
 		return err
 	}
 	if err := json.Unmarshal(answer, r.out); err != nil {
 		return &Error{Op: r.op, Kind: ErrAnswered, Code: code, Message: c.clean("the answer is not what Nova sends: " + err.Error())}
+	}
+	if r.whole != nil && !r.whole() {
+		// To take it for an empty list would be to take instances for gone.
+		return &Error{Op: r.op, Kind: ErrAnswered, Code: code, Message: "the answer is not what Nova sends: what was asked for is not in it"}
 	}
 	return nil
 }
@@ -186,6 +199,9 @@ func (c *Client) attempt(ctx context.Context, s *session, op, method, address st
 	c.noteClock(s, address, resp.Header)
 	content, err := io.ReadAll(resp.Body)
 	log.WithField("code", resp.StatusCode).WithField("request_id", requestID(resp.Header)).WithField("bytes", len(content)).Debug("nova: answered")
+	if errors.Is(err, errTooLong) && method == http.MethodGet {
+		return resp.StatusCode, nil, &Error{Op: op, Kind: ErrAnswered, Code: resp.StatusCode, Message: "the answer is not what Nova sends: " + err.Error()}
+	}
 	if err != nil && method == http.MethodGet {
 		return 0, nil, &Error{Op: op, Kind: ErrUnknownOutcome, Message: "the answer broke off: " + c.transportMessage(ctx, err)}
 	}
@@ -301,18 +317,40 @@ func (c *Client) transportMessage(ctx context.Context, err error) string {
 // redact removes our secrets from a text that came from outside: a server may
 // quote what it was sent.
 func (c *Client) redact(text, token string) string {
-	for _, secret := range append(c.secrets, token) {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "***")
-		}
+	for _, secret := range slices.Concat(c.secrets, spellings(token)) {
+		text = strings.ReplaceAll(text, secret, "***")
 	}
 	return text
 }
 
-// clean makes one line of a text, without secrets and at most maxMessage bytes
-// long.
+// spellings are the forms in which a server may quote a secret, the longest first: as it is,
+// percent-encoded, in base64 and escaped as in JSON.
+func spellings(secret string) []string {
+	if secret == "" {
+		return nil
+	}
+	escaped, _ := json.Marshal(secret) // a string always can be
+	plain, query, path := []byte(secret), url.QueryEscape(secret), url.PathEscape(secret)
+	all := []string{secret, query, path, lowerEscapes(query), lowerEscapes(path), string(escaped[1 : len(escaped)-1]),
+		strings.ReplaceAll(secret, "/", `\/`), base64.StdEncoding.EncodeToString(plain), base64.RawStdEncoding.EncodeToString(plain),
+		base64.URLEncoding.EncodeToString(plain), base64.RawURLEncoding.EncodeToString(plain)}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	return slices.Compact(all)
+}
+
+// lowerEscapes writes the hexadecimal digits of a percent-encoded text small.
+func lowerEscapes(text string) string {
+	parts := strings.Split(text, "%")
+	for i := 1; i < len(parts); i++ {
+		parts[i] = strings.ToLower(parts[i][:2]) + parts[i][2:]
+	}
+	return strings.Join(parts, "%")
+}
+
+// clean makes one line of a text, without secrets or control characters and at most
+// maxMessage bytes long.
 func (c *Client) clean(text string) string {
-	text = strings.Join(strings.Fields(c.redact(text, "")), " ")
+	text = strings.Join(strings.FieldsFunc(c.redact(text, ""), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 	if len(text) <= maxMessage {
 		return text
 	}

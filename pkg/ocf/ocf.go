@@ -15,8 +15,10 @@ import (
 	"time"
 
 	agents "github.com/nova-evac/nova-evac/ocf"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/control"
+	"github.com/nova-evac/nova-evac/pkg/safefile"
 )
 
 // Exit codes of the OCF resource agent API, 1.1.
@@ -125,6 +127,10 @@ func (a *Agent) parameter(name string) string {
 
 func (a *Agent) stateDir() string { return a.parameter("state_dir") }
 
+// foreign says why state_dir cannot be trusted: another user can change it. What he puts there
+// is no supervisor's: no pid, no socket, no lock.
+func (a *Agent) foreign() error { return safefile.CheckDirectory(a.stateDir()) }
+
 func (a *Agent) logFile() string { return a.parameter("log_file") }
 
 func (a *Agent) socket() string { return filepath.Join(a.stateDir(), "supervisor.sock") }
@@ -157,15 +163,19 @@ func (a *Agent) validate() (config.Config, error) {
 func (a *Agent) monitor(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, monitorTime)
 	defer cancel()
-	response, err := control.Call(ctx, a.socket(), control.Request{Op: control.OpMonitor})
+	response, err := a.ask(ctx)
 	switch {
 	case err == nil && response.OK:
 		return nil
 	case err == nil:
 		return failed(ErrGeneric, "%s", response.Error)
 	case errors.Is(err, control.ErrNotRunning):
-		if p, alive := a.process(); alive {
-			return failed(ErrGeneric, "the supervisor, process %d, runs but does not listen at %s", p.pid, a.socket())
+		alive, err := a.processes()
+		if err != nil {
+			return failed(ErrGeneric, "%w", err)
+		}
+		if len(alive) > 0 {
+			return failed(ErrGeneric, "the supervisor, process %d, runs but does not listen at %s", alive[0].pid, a.socket())
 		}
 		return failed(NotRunning, "the supervisor is not running")
 	}
@@ -175,20 +185,40 @@ func (a *Agent) monitor(ctx context.Context) error {
 	return failed(ErrGeneric, "%w", err)
 }
 
+// ask asks the supervisor how it is.
+func (a *Agent) ask(ctx context.Context) (control.Response, error) {
+	if err := a.foreign(); err != nil {
+		return control.Response{}, fmt.Errorf("%w: %w", control.ErrNotRunning, err)
+	}
+	return control.Call(ctx, a.socket(), control.Request{Op: control.OpMonitor})
+}
+
 // start launches the supervisor and returns when it answers.
 func (a *Agent) start(ctx context.Context) error {
 	cfg, err := a.validate()
 	if err != nil {
 		return err
 	}
-	if a.monitor(ctx) == nil {
-		return nil
-	}
-	if p, alive := a.process(); alive {
-		return failed(ErrGeneric, "a supervisor, process %d, runs already and does not answer; stop it first", p.pid)
+	if err := a.foreign(); err != nil {
+		return failed(ErrPerm, "state_dir: %w", err)
 	}
 	if err := os.MkdirAll(a.stateDir(), 0o700); err != nil {
 		return failed(ErrPerm, "state_dir: %w", err)
+	}
+	starting, err := a.takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer starting.Withdraw()
+	if a.monitor(ctx) == nil {
+		return nil
+	}
+	alive, err := a.processes()
+	if err != nil {
+		return failed(ErrGeneric, "%w", err)
+	}
+	if len(alive) > 0 {
+		return failed(ErrGeneric, "a supervisor, process %d, runs already and does not answer; stop it first", alive[0].pid)
 	}
 	p, exited, err := a.launch(cfg)
 	if err != nil {
@@ -200,15 +230,15 @@ func (a *Agent) start(ctx context.Context) error {
 	for {
 		select {
 		case <-exited:
-			os.Remove(a.pidFile())
+			a.forgetPid(p)
 			return failed(ErrGeneric, "the supervisor ended at once: %s", a.lastLogLine())
 		case <-ctx.Done():
 			p.kill()
 			select {
 			case <-exited:
-				os.Remove(a.pidFile())
+				a.forgetPid(p)
 				os.Remove(a.socket())
-			case <-time.After(margin / 2): // stop finds it by its pid file
+			case <-time.After(margin / 2): // stop finds it
 			}
 			return failed(ErrGeneric, "the supervisor was started and is not well: %w; see %s", sick, a.logFile())
 		case <-tick.C:
@@ -221,21 +251,52 @@ func (a *Agent) start(ctx context.Context) error {
 	}
 }
 
+// takeTurn waits until no other start is under way: of two supervisors that start at once
+// one ends, and it must not take the other's pid file with it.
+func (a *Agent) takeTurn(ctx context.Context) (*cluster.Presence, error) {
+	for {
+		turn, err := cluster.Announce(a.stateDir(), "start")
+		if err == nil {
+			return turn, nil
+		}
+		if !errors.Is(err, cluster.ErrPresent) || ctx.Err() != nil {
+			return nil, failed(ErrGeneric, "another start is under way: %w", err)
+		}
+	}
+}
+
 // stop ends the supervisor: first by SIGTERM, so that it can release its claims, then, when
 // three quarters of the time are gone, by SIGKILL.
 func (a *Agent) stop(ctx context.Context) error {
-	p, alive := a.process()
-	if alive {
-		deadline, _ := ctx.Deadline()
-		patience := time.Until(deadline) * 3 / 4
+	alive, err := a.processes()
+	if err != nil {
+		return failed(ErrGeneric, "%w", err)
+	}
+	deadline, _ := ctx.Deadline()
+	patience := time.Now().Add(time.Until(deadline) * 3 / 4)
+	for _, p := range alive {
 		p.terminate()
-		if !p.gone(ctx, patience) {
-			fmt.Fprintf(a.Stderr, "WARNING: the supervisor, process %d, did not end within %v: it is killed\n", p.pid, patience.Round(time.Second))
-			p.kill()
-			if !p.gone(ctx, time.Until(deadline)) {
-				return failed(ErrGeneric, "process %d does not end, not even by SIGKILL", p.pid)
-			}
+	}
+	for _, p := range alive {
+		if p.gone(ctx, time.Until(patience)) {
+			continue
 		}
+		fmt.Fprintf(a.Stderr, "WARNING: the supervisor, process %d, did not end by SIGTERM in time: it is killed\n", p.pid)
+		p.kill()
+		if !p.gone(ctx, time.Until(deadline)) {
+			return failed(ErrGeneric, "process %d does not end, not even by SIGKILL", p.pid)
+		}
+	}
+	if a.foreign() != nil {
+		return nil // no supervisor of ours has anything there
+	}
+	// Who still holds the lock, or listens, is a supervisor whose process cannot be seen
+	// from here. Removing its socket would only hide it.
+	if held, err := cluster.Held(a.stateDir(), cluster.SupervisorPresence); err != nil || held {
+		return failed(ErrGeneric, "a supervisor that cannot be seen from here holds %s: %w", a.stateDir(), cmp.Or(err, cluster.ErrPresent))
+	}
+	if _, err := a.ask(ctx); !errors.Is(err, control.ErrNotRunning) {
+		return failed(ErrGeneric, "a supervisor that cannot be seen from here listens at %s", a.socket())
 	}
 	for _, path := range []string{a.pidFile(), a.socket()} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -243,6 +304,13 @@ func (a *Agent) stop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// forgetPid removes the pid file of a process that has ended, and no other.
+func (a *Agent) forgetPid(p process) {
+	if noted, _ := a.noted(); noted == p {
+		os.Remove(a.pidFile())
+	}
 }
 
 func (a *Agent) lastLogLine() string {

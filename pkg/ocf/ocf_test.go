@@ -3,8 +3,10 @@ package ocf
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -13,9 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	agents "github.com/nova-evac/nova-evac/ocf"
+	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/control"
 )
@@ -45,6 +49,11 @@ func supervise(temper, stateDir string) error {
 			return fmt.Errorf("the environment holds %s", kv)
 		}
 	}
+	presence, err := cluster.Announce(stateDir, cluster.SupervisorPresence)
+	if err != nil {
+		return err
+	}
+	defer presence.Withdraw()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	response := control.Response{OK: true}
@@ -76,7 +85,8 @@ func newInstance(t *testing.T, temper string) *instance {
 	}}
 	t.Setenv("OCF_RESKEY_password", "s3cret") // the child must not see it
 	t.Cleanup(func() {
-		if p, alive := i.agent(nil, nil).process(); alive {
+		alive, _ := i.agent(nil, nil).processes()
+		for _, p := range alive {
 			p.kill()
 		}
 	})
@@ -110,11 +120,11 @@ func (i *instance) says(text string) {
 
 func (i *instance) pid() int {
 	i.t.Helper()
-	p, alive := i.agent(nil, nil).process()
-	if !alive {
-		i.t.Fatal("no supervisor runs")
+	alive, err := i.agent(nil, nil).processes()
+	if err != nil || len(alive) != 1 {
+		i.t.Fatalf("these supervisors run: %v, %v", alive, err)
 	}
-	return p.pid
+	return alive[0].pid
 }
 
 // stopped waits until every thread of the supervisor has taken its SIGSTOP.
@@ -156,8 +166,8 @@ func TestStartMonitorStop(t *testing.T) {
 	i.does("stop", Success)
 	i.does("monitor", NotRunning)
 	left, err := os.ReadDir(i.env["OCF_RESKEY_state_dir"])
-	if err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+	if err != nil || len(left) != 2 || left[0].Name() != "start.alive" || left[1].Name() != "supervisor.alive" {
+		t.Errorf("left behind: %v, %v, expected the free locks alone", left, err)
 	}
 	log, err := os.ReadFile(i.env["OCF_RESKEY_log_file"])
 	if err != nil || !strings.Contains(string(log), "password given: true") {
@@ -226,6 +236,115 @@ func TestALeftoverPidFileHarmsNothing(t *testing.T) {
 	if _, now := stat(self); now != started {
 		t.Error("this very process was replaced")
 	}
+}
+
+func TestStopEndsASupervisorWhoseFilesAreGone(t *testing.T) {
+	for name, harm := range map[string]func(dir string) error{
+		"its pid file":          func(dir string) error { return os.Remove(filepath.Join(dir, "supervisor.pid")) },
+		"its pid file is empty": func(dir string) error { return os.Truncate(filepath.Join(dir, "supervisor.pid"), 0) },
+		"its socket":            func(dir string) error { return os.Remove(filepath.Join(dir, "supervisor.sock")) },
+		"its lock":              func(dir string) error { return os.Remove(filepath.Join(dir, "supervisor.alive")) },
+		"its pid file and lock": func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "supervisor.pid")), os.Remove(filepath.Join(dir, "supervisor.alive")))
+		},
+		"all of them, and the directory": os.RemoveAll,
+		"all of them, and the directory is new": func(dir string) error {
+			return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newInstance(t, "good")
+			i.does("start", Success)
+			pid := i.pid()
+			if err := harm(i.env["OCF_RESKEY_state_dir"]); err != nil {
+				t.Fatal(err)
+			}
+			if i.pid() != pid {
+				t.Error("another process is taken for it")
+			}
+			_, statErr := os.Stat(filepath.Join(i.env["OCF_RESKEY_state_dir"], "supervisor.sock"))
+			if statErr != nil { // nobody can ask it any more, and no second one may start
+				i.does("monitor", ErrGeneric)
+				i.does("start", ErrGeneric)
+				i.says("runs already")
+			}
+			i.does("stop", Success)
+			if alive := syscall.Kill(pid, 0); alive == nil {
+				if state, _ := stat(pid); state != "Z" {
+					t.Errorf("process %d lives on, in state %s", pid, state)
+				}
+			}
+			i.does("monitor", NotRunning)
+			i.does("start", Success)
+			i.does("stop", Success)
+		})
+	}
+}
+
+func TestWhatAnotherUserPutsIntoStateDirIsIgnored(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for a directory of another user")
+	}
+	i := newInstance(t, "good")
+	dir := i.env["OCF_RESKEY_state_dir"]
+	victim := exec.Command("sleep", "600")
+	if err := errors.Join(victim.Start(), os.Mkdir(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = victim.Process.Kill(); _ = victim.Wait() }()
+	_, started := stat(victim.Process.Pid)
+	if err := writePid(filepath.Join(dir, "supervisor.pid"), process{victim.Process.Pid, started}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- control.Serve(ctx, filepath.Join(dir, "supervisor.sock"), func(context.Context, control.Request) control.Response {
+			return control.Response{OK: true}
+		})
+	}()
+	defer func() { cancel(); <-served }()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(dir, "supervisor.sock")); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no socket")
+		}
+	}
+	i.does("monitor", Success) // as long as the directory is ours
+	if err := os.Chown(dir, 65534, -1); err != nil {
+		t.Fatal(err)
+	}
+	i.does("monitor", NotRunning)
+	i.does("start", ErrPerm)
+	i.says("belongs to the user 65534")
+	i.does("stop", Success)
+	if state, now := stat(victim.Process.Pid); now != started || state == "Z" {
+		t.Error("his pid file had our process killed")
+	}
+}
+
+func TestStartsThatRaceEndWithOneSupervisor(t *testing.T) {
+	i := newInstance(t, "good")
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error {
+			var out bytes.Buffer
+			if code := i.agent(&out, &out).Run(t.Context(), []string{"start"}); code != Success {
+				return fmt.Errorf("%d: %s", code, out.String())
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+
+	i.pid() // there is one
+	i.does("start", Success)
+	i.does("stop", Success)
+	i.does("monitor", NotRunning)
 }
 
 func TestBadParametersAreErrConfigured(t *testing.T) {

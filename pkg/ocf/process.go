@@ -6,13 +6,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/nova-evac/nova-evac/pkg/cluster"
 	"github.com/nova-evac/nova-evac/pkg/config"
 	"github.com/nova-evac/nova-evac/pkg/pacemaker"
+	"github.com/nova-evac/nova-evac/pkg/safefile"
 )
 
 // process is a supervisor's process. Its start time tells it from a later process with the
@@ -24,9 +27,32 @@ type process struct {
 
 func (a *Agent) pidFile() string { return filepath.Join(a.stateDir(), "supervisor.pid") }
 
-// process reads the pid file. alive is false where the file is missing, or names a process
-// that is dead or not the supervisor.
-func (a *Agent) process() (p process, alive bool) {
+// processes gives the supervisors of this state_dir that live. Those who hold its presence
+// are known even where the pid file is gone, or the whole directory; the pid file has one
+// that was started and does not hold it yet.
+func (a *Agent) processes() ([]process, error) {
+	pids, err := cluster.Holders(a.stateDir(), cluster.SupervisorPresence)
+	if err != nil {
+		return nil, err
+	}
+	var all []process
+	for _, pid := range pids {
+		if _, started := stat(pid); started != "" {
+			all = append(all, process{pid, started})
+		}
+	}
+	if p, alive := a.noted(); alive && !slices.Contains(all, p) {
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// noted reads the pid file. alive is false where the file is missing, is another user's, or
+// names a process that is dead or not the supervisor.
+func (a *Agent) noted() (p process, alive bool) {
+	if a.foreign() != nil {
+		return p, false
+	}
 	data, err := os.ReadFile(a.pidFile())
 	if err != nil {
 		return p, false
@@ -68,6 +94,9 @@ func stat(pid int) (state, started string) {
 	return fields[0], fields[19]
 }
 
+// LogMode is the mode of a log file that is made anew.
+const LogMode = 0o640
+
 // launch starts the supervisor in a session of its own and hands it its
 // configuration through a pipe: neither its arguments nor its environment hold a
 // secret. exited is closed when it ends.
@@ -75,7 +104,7 @@ func (a *Agent) launch(cfg config.Config) (p process, exited <-chan struct{}, er
 	if err := os.MkdirAll(filepath.Dir(a.logFile()), 0o750); err != nil {
 		return p, nil, failed(ErrPerm, "log_file: %w", err)
 	}
-	log, err := os.OpenFile(a.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	log, err := safefile.OpenAppend(a.logFile(), LogMode)
 	if err != nil {
 		return p, nil, failed(ErrPerm, "log_file: %w", err)
 	}
@@ -145,11 +174,16 @@ func (p process) terminate() {
 	}
 }
 
-// kill ends the process and all that it started.
+// kill ends the process, and all that it started where it has a group of its own.
 func (p process) kill() {
-	if p.alive() {
-		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+	if !p.alive() {
+		return
 	}
+	whom := p.pid
+	if group, err := syscall.Getpgid(p.pid); err == nil && group == p.pid {
+		whom = -p.pid
+	}
+	_ = syscall.Kill(whom, syscall.SIGKILL) // it may end by itself just now
 }
 
 // gone waits until the process has ended.

@@ -32,8 +32,12 @@ func Run(ctx context.Context, timeout time.Duration, name string, args ...string
 	if timeout == 0 {
 		timeout = Timeout
 	}
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if deadline, _ := ctx.Deadline(); time.Until(deadline) < timeout {
+		timeout = time.Until(deadline).Round(10 * time.Millisecond) // the caller's own may be nearer
+	}
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = Environ()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGKILL) }
@@ -46,6 +50,8 @@ func Run(ctx context.Context, timeout time.Duration, name string, args ...string
 	code = -1
 	var exit *exec.ExitError
 	switch {
+	case errors.Is(caller.Err(), context.Canceled):
+		err = errors.New("interrupted")
 	case ctx.Err() != nil:
 		err = fmt.Errorf("no answer within %v", timeout)
 	case errors.As(err, &exit):

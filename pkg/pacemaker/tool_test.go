@@ -1,6 +1,7 @@
 package pacemaker
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,27 @@ func TestAToolsFailureIsOneLine(t *testing.T) {
 	}
 	if _, code, err := Run(t.Context(), 0, "there-is-no-such-tool"); code != -1 || err == nil {
 		t.Error(code, err)
+	}
+}
+
+func TestAnInterruptedToolIsNotOneThatIsSilent(t *testing.T) {
+	interrupted, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	hurried, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		want string
+	}{
+		{"interrupted", interrupted, "sh: interrupted"},
+		{"its caller's time is over", hurried, "sh: no answer within 100ms"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, _, err := Run(c.ctx, time.Minute, "sh", "-c", "exec sleep 60"); err == nil || err.Error() != c.want {
+				t.Error(err)
+			}
+		})
 	}
 }
 

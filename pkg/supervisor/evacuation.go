@@ -171,6 +171,7 @@ func (e *evacuation) correct(found record.Witness, unanswered bool) {
 func (e *evacuation) writeProgress(ctx context.Context) {
 	tick := time.NewTicker(writeEvery)
 	defer tick.Stop()
+	var unwritten trouble
 	for {
 		select {
 		case <-ctx.Done():
@@ -186,11 +187,11 @@ func (e *evacuation) writeProgress(ctx context.Context) {
 		// A conflict is not fought here: the supervisor's next round tells what the
 		// record is now, and whether it is still ours.
 		s, err := e.s.Records.Replace(ctx, old, next)
-		switch {
-		case err == nil:
+		if err == nil {
 			e.saw(s)
-		case !errors.Is(err, cib.ErrConflict):
-			e.log.Warn(err)
+		}
+		if !errors.Is(err, cib.ErrConflict) {
+			unwritten.took(err, e.log, "the progress is not written")
 		}
 	}
 }
@@ -199,6 +200,7 @@ func (e *evacuation) writeProgress(ctx context.Context) {
 // record becomes somebody else's, or the supervisor stops.
 func (e *evacuation) settle() {
 	final := e.current()
+	var unwritten trouble
 	for {
 		err := e.update(ownership.SameGeneration, func(r record.Record) record.Record {
 			r.Counts, r.Wait = final.Counts, final.Wait
@@ -211,10 +213,11 @@ func (e *evacuation) settle() {
 			}
 			return
 		}
-		e.log.Warnf("the host is evacuated, but the record cannot say so yet: %v", err)
 		if errors.Is(err, errLost) {
+			e.log.Warnf("the host is evacuated, but the record cannot say so: %v", err)
 			return
 		}
+		unwritten.took(err, e.log, "the host is evacuated, but the record cannot say so yet")
 		select {
 		case <-e.s.quit:
 			return

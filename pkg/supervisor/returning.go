@@ -28,6 +28,8 @@ type watch struct {
 	apart bool
 	// tried is when a host was last tried to be powered on.
 	tried map[string]time.Time
+	// unconnected is the trouble with the connections to hosts that were fenced.
+	unconnected trouble
 }
 
 // look is what the cluster and Nova say at one look.
@@ -84,9 +86,7 @@ func (w *watch) lookAfter(ctx context.Context) error {
 	}
 	if connections {
 		// What is in the way of one host's connection keeps no other one from being let in.
-		if err := w.reconnect(ctx, recorded); err != nil {
-			w.s.Log.Warnf("look after the connections to hosts that were fenced: %v", err)
-		}
+		w.unconnected.took(w.reconnect(ctx, recorded), w.s.Log, "look after the connections to hosts that were fenced")
 	}
 	if len(records) == 0 {
 		return nil

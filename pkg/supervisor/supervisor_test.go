@@ -452,6 +452,27 @@ func TestWithoutQuorumNothingIsDone(t *testing.T) {
 	}
 }
 
+func TestANightWithoutQuorumIsAFewLinesOfLog(t *testing.T) {
+	simulate(t, 4, func(w *world) {
+		w.start("ctl1")
+		w.fence()
+		w.until("sent", func(record.Record) bool { return w.accepted() == 4 })
+		w.members.set(func(v *cluster.View) { v.Quorum = false })
+		time.Sleep(10 * time.Hour)
+		unwritten := 0
+		for _, line := range w.log.AllEntries() {
+			if strings.Contains(line.Message, "the record cannot say so yet") {
+				unwritten++
+			}
+		}
+		if lines := len(w.log.AllEntries()); unwritten != 1 || lines > 20 {
+			w.Errorf("%d lines, %d of them about the record", lines, unwritten)
+		}
+		w.members.set(func(v *cluster.View) { v.Quorum = true })
+		w.evacuated(4)
+	})
+}
+
 // accepted counts the evacuations that Nova took.
 func (w *world) accepted() int {
 	n := 0

@@ -44,6 +44,8 @@ type takeover struct {
 	s *Supervisor
 	// noted is what was said, by host, of owners that may be alive.
 	noted map[string]owner
+	// unclaimed is the trouble with writing claims.
+	unclaimed trouble
 }
 
 // owner is an owner of a record, and what the cluster says of it.
@@ -67,11 +69,8 @@ func (t *takeover) consider(ctx context.Context, r cib.Stored, view cluster.View
 		return
 	}
 	c, err := t.s.claim(ctx, r, r.Claimed(t.s.Owner, evacuate.InDoubt(t.s.Policy, 0), verdict.Doubt, t.s.Now()))
-	switch {
-	case err != nil:
-		t.s.Log.WithField("host", r.Host).Warn(err)
-		return
-	case c == nil:
+	t.unclaimed.took(err, t.s.Log.WithField("host", r.Host), "claim it")
+	if c == nil {
 		return // the next round shows who was quicker
 	}
 	t.s.Log.WithField("host", r.Host).Infof("claimed generation %d: %s (owner before: %s)", r.Gen, verdict.Explain(r.Owner), cmp.Or(r.Owner, "none"))
