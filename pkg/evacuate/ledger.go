@@ -115,11 +115,11 @@ func (l *Ledger) planned(plan Plan, h history.History, now time.Time) {
 	for _, send := range plan.Send {
 		l.of(send.ID).slot = true
 	}
-	for _, i := range plan.Instances {
+	for n, i := range plan.Instances {
 		switch e := l.of(i.ID); {
 		case i.State == Sent, i.State == Rebuilding:
 			e.slot = true
-		case i.State == Waiting && !e.slot && plan.Sending && l.untroubled(i):
+		case i.State == Waiting && !e.slot && plan.Sending && l.untroubled(i) && h.Instances[n].Questions(history.ToSend).None():
 			l.queue = append(l.queue, i.ID)
 		}
 	}
@@ -133,7 +133,7 @@ func (l *Ledger) planned(plan Plan, h history.History, now time.Time) {
 }
 
 // untroubled answers whether nothing has befallen an instance that waits. Any other one is
-// decided on one by one, at a look.
+// decided on one by one, at a look; and so is one about which something has to be asked.
 func (l *Ledger) untroubled(i Instance) bool {
 	return l.of(i.ID).attempt.Failures == 0 && i.Reason == NoReason && !i.Reset
 }

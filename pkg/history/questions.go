@@ -30,6 +30,9 @@ type Questions struct {
 	Headed bool
 }
 
+// None answers whether nothing more has to be asked.
+func (q Questions) None() bool { return len(q.Trace) == 0 && !q.Everywhere && !q.Headed }
+
 // Questions gives what more has to be asked about the instance.
 func (i Instance) Questions(turn Turn) Questions {
 	var q Questions
