@@ -92,6 +92,8 @@ type Supervisor struct {
 	claims   claims
 	ledgers  ledgers
 	takeover takeover
+	// foreign are the witnesses of other clusters that were named. Only watchWitnesses uses it.
+	foreign map[string]record.Witness
 	// came is when the loop last came round, in nanoseconds since 1970. Monitor asks for it.
 	came atomic.Int64
 	quit chan struct{}
@@ -99,7 +101,7 @@ type Supervisor struct {
 
 // New makes a supervisor.
 func New(o Options) *Supervisor {
-	s := &Supervisor{Options: o, quit: make(chan struct{}),
+	s := &Supervisor{Options: o, quit: make(chan struct{}), foreign: map[string]record.Witness{},
 		permit: permit{now: o.Now, log: o.Log, refusal: errNotSeenYet},
 		known:  knownRecords{letIn: map[string]record.Witness{}},
 		claims: claims{byHost: map[string]*claim{}}, ledgers: ledgers{byHost: map[string]*evacuate.Ledger{}, taken: map[string]bool{}},

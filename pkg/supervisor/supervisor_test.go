@@ -660,3 +660,48 @@ func TestAFencingThatLiesInTheFutureIsCarriedAtOnceAndNamed(t *testing.T) {
 		}
 	})
 }
+
+// A Pacemaker cluster for each rack, and one Nova for all.
+func TestWhatAnotherClusterCarriesIsLeftToIt(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		witness record.Witness
+		nodes   []string // the remote nodes of this cluster
+		ours    bool
+	}{
+		{"claimed on another cluster's controller", record.Witness{Claim: "rack2-ctl1/c2wfoqo0/20"}, []string{"compute-2"}, false},
+		{"recorded by another cluster's hook", record.Witness{Node: "rack2-node-1"}, []string{"compute-2"}, false},
+		{"claimed by one of ours", record.Witness{Claim: "ctl3/c2wfoqo0/20"}, nil, true},
+		{"claimed in a shell on one of ours", record.Witness{Claim: "shell@ctl3/c2wfoqo0/20"}, nil, true},
+		{"recorded by our hook, under the node's own name", record.Witness{}, []string{"compute-1"}, true},
+		{"recorded by our hook, under a name of its map", record.Witness{Node: "node-1"}, []string{"node-1"}, true},
+		{"claimed on a controller that is none any more", record.Witness{Claim: "ctl9/c2wfoqo0/20"}, []string{"compute-1"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			simulate(t, 5, func(w *world) {
+				w.members.set(func(v *cluster.View) {
+					for _, node := range c.nodes {
+						v.Nodes[node] = cluster.Node{Remote: true}
+					}
+				})
+				w.must(w.cloud.ChangeHost("compute-1", novasim.HostChange{Power: "off"}))
+				c.witness.Gen, c.witness.Since = 1, time.Now()
+				w.must(novasim.Direct{Cloud: w.cloud}.ForceDown(w.Context(), w.service(), c.witness.Reason()))
+				w.start("ctl1")
+				time.Sleep(10 * time.Minute)
+				if sent := w.accepted() > 0; sent != c.ours || (w.record().Host != "") != c.ours {
+					w.Errorf("sent %v, %+v", sent, w.record())
+				}
+				named := 0
+				for _, e := range w.log.AllEntries() {
+					if strings.Contains(e.Message, "a nova-evac of another cluster has it forced down") {
+						named++
+					}
+				}
+				if c.ours && named > 0 || !c.ours && named != 1 {
+					w.Errorf("named %d times", named)
+				}
+			})
+		})
+	}
+}

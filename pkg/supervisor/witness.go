@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
@@ -107,6 +108,10 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 		if err != nil || !view.Quorum {
 			return err
 		}
+		if !ownWitness(lost.witness, lost.host, slices.Collect(maps.Keys(view.Nodes))) {
+			s.noteForeign(lost)
+			continue
+		}
 		err = s.writeAgain(ctx, lost, view)
 		switch {
 		case errors.Is(err, cib.ErrExists), errors.Is(err, cib.ErrConflict), errors.Is(err, errLetIn):
@@ -117,6 +122,25 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 		s.Log.WithField("host", lost.host).Warnf("the record of generation %d was lost, and was written again from what Nova knows", lost.witness.Gen)
 	}
 	return nil
+}
+
+// ownWitness answers whether a witness is of this cluster: the host is one of its nodes, or the
+// owner that has claimed the host is on one. Several clusters may stand under one Nova, and
+// what another one carries is not lost because it is not recorded here.
+func ownWitness(w record.Witness, host string, nodes []string) bool {
+	owner, _, _ := strings.Cut(w.Claim, "/")
+	carrier, _ := record.OwnerNode(owner)
+	return slices.Contains(nodes, carrier) || w.Node != "" && slices.Contains(nodes, w.Node) || identity.NodeOf(nodes, host) != ""
+}
+
+// noteForeign says once of a host that no record is written for it again.
+func (s *Supervisor) noteForeign(lost lostRecord) {
+	if s.foreign[lost.host] == lost.witness {
+		return
+	}
+	s.foreign[lost.host] = lost.witness
+	s.Log.WithField("host", lost.host).Warnf("a nova-evac of another cluster has it forced down (%s): left to that; if there is none, 'nova-evac host %s' evacuates it",
+		lost.witness.Reason(), lost.host)
 }
 
 // restoreNodes puts the cluster's names of hosts back into records that have lost nothing else.
