@@ -1044,3 +1044,41 @@ func TestWhatFailedBeforeASecondFencingIsNotForgotten(t *testing.T) {
 		})
 	}
 }
+
+// A hypervisor has found the guest. Then a host that was switched on took an old message up,
+// and what Nova shows of the guest is gone.
+func TestAGuestThatAHypervisorHasFoundIsNotForgotten(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		d1     nova.Service
+		dest   string // where the instance is sent
+		states int    // how many are sent
+	}{
+		{"its host can be used", nova.Service{Host: "d1", Up: true, Enabled: true}, "d1", 1},
+		{"its host cannot be used", nova.Service{Host: "d1", Enabled: true}, "", 0},
+		{"its host was fenced", nova.Service{Host: "d1", ForcedDown: true}, "", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := at(func(s *scene) {
+				s.WasDown = true
+				one := server("a")
+				one.VMState, one.Fault = "error", "Instance a already exists."
+				s.Snapshot.Servers = []nova.Server{one}
+				s.Snapshot.Evacuations = []nova.Migration{evacuation(1, "a", "failed", "d1")}
+				s.Attempts["a"] = Attempt{Answered: t0.Add(15 * time.Second)}
+			})
+			s.Attempts = Learn(s.situation(), policy)
+			if on := s.Attempts["a"].GuestOn; on != "d1" {
+				t.Fatalf("its guest is on %q", on)
+			}
+			s.Now = s.Attempts["a"].NotBefore
+			s.Snapshot.Servers[0].Fault = "another one's"
+			s.Snapshot.Evacuations[0].Dest = "d2"
+			s.Snapshot.Services[1] = c.d1
+			plan := s.decide(policy)
+			if len(plan.Send) != c.states || c.states == 1 && plan.Send[0].Dest != c.dest && c.dest != "" || c.states == 1 && c.dest == "" && plan.Send[0].Dest == "d1" {
+				t.Errorf("%+v, %+v", plan.Send, plan.Instances)
+			}
+		})
+	}
+}

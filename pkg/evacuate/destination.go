@@ -6,8 +6,8 @@ import "github.com/nova-evac/nova-evac/pkg/history"
 // scheduler's. One that may have a guest which Nova does not know of goes to that guest's
 // host: sent elsewhere, it would run twice.
 func destination(of history.Instance, plan Plan, s Situation) string {
-	if of.Guest.State == history.GuestInReach {
-		return of.Guest.Host
+	if g := s.guest(of); g.State == history.GuestInReach {
+		return g.Host
 	}
 	return elsewhere(of, plan, s)
 }

@@ -38,7 +38,7 @@ func judge(of history.Instance, s Situation, p Policy) Instance {
 	switch {
 	case s.Now.Before(a.NotBefore):
 		i.State = Failed
-	case of.Guest.State == history.GuestOutOfReach:
+	case s.guest(of).State == history.GuestOutOfReach:
 		i.State, i.GuestOutOfReach = Failed, true
 	default:
 		i.State, i.Reset = Waiting, !of.Server.Evacuable()
@@ -119,7 +119,8 @@ func (a Attempt) learn(i history.Instance, s Situation, p Policy) Attempt {
 		return a
 	}
 	a.Over, a.UnknownUntil = true, time.Time{}
-	if i.Shows(a.LastRecord) && i.Unfit() && i.Guest.State == history.NoGuest {
+	a.GuestOn = a.guestOn(i)
+	if i.Shows(a.LastRecord) && i.Unfit() && i.Guest.State == history.NoGuest && a.GuestOn == "" {
 		return a // the choice of a host was ours, and costs the instance nothing
 	}
 	if !i.Shows(a.LastRecord) || i.Failed || i.Last.Course.GivenUp {
@@ -127,6 +128,18 @@ func (a Attempt) learn(i history.Instance, s Situation, p Policy) Attempt {
 		a.NotBefore = s.Now.Add(p.Pause(a.Failures))
 	}
 	return a
+}
+
+// guestOn is where a guest is known to be after a look at its instance. A hypervisor that
+// fails a rebuild for another reason has no guest of it.
+func (a Attempt) guestOn(i history.Instance) string {
+	switch {
+	case i.Guest.Exists && i.Guest.Host != "":
+		return i.Guest.Host
+	case i.Last != nil && i.Last.Dest == a.GuestOn && i.Last.Status == nova.StatusFailed && i.Shows(a.LastRecord):
+		return ""
+	}
+	return a.GuestOn
 }
 
 // Questions are what has to be asked before Decide.

@@ -186,7 +186,7 @@ func (l *Ledger) maySend(id string, now time.Time) bool { return !l.of(id).attem
 // instance is to be stopped once it has arrived.
 func (l *Ledger) send(id string, stop bool, now time.Time) {
 	e := l.of(id)
-	e.attempt = Attempt{Pending: true, LastRecord: e.newest, Failures: e.attempt.Failures, Stop: stop || e.attempt.Stop}
+	e.attempt = Attempt{Pending: true, LastRecord: e.newest, Failures: e.attempt.Failures, Stop: stop || e.attempt.Stop, GuestOn: e.attempt.GuestOn}
 	e.tried, e.slot, e.sent = true, true, now
 	l.out++
 }

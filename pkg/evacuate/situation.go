@@ -62,6 +62,9 @@ type Attempt struct {
 	// LastRecord is the highest id among the instance's evacuation records when the
 	// request was sent; a higher one afterwards is that request's.
 	LastRecord int
+	// GuestOn is the host on which the hypervisor has found a guest of the instance, of which Nova
+	// does not know. A message that somebody takes up later may overwrite what showed it.
+	GuestOn string
 	// Stop is true where the instance has to be stopped once it has arrived.
 	Stop bool
 	// Over is true once what came of the request is known.
@@ -108,6 +111,23 @@ type Situation struct {
 	// History is what a look at Nova means, and Attempts are our own requests, by instance.
 	History  history.History
 	Attempts map[string]Attempt
+}
+
+// guest is where an instance may have a guest that Nova does not know of: what Nova shows now,
+// or else what it has shown of our own attempts.
+func (s Situation) guest(of history.Instance) history.Guest {
+	on := s.Attempts[of.Server.ID].GuestOn
+	if of.Guest.State != history.NoGuest || on == "" {
+		return of.Guest
+	}
+	g := history.Guest{State: history.GuestOutOfReach, Host: on, Exists: true}
+	switch service, listed := s.History.ServiceOf(on); {
+	case !listed, service.ForcedDown:
+		g.State = history.GuestDead
+	case history.Usable(service):
+		g.State = history.GuestInReach
+	}
+	return g
 }
 
 // InDoubt is how many instances, first in the order of sending, may have been sent

@@ -140,7 +140,7 @@ func why(i Instance, of history.Instance, s Situation) string {
 	}
 	what := cmp.Or(failure(i, of, s), "its evacuation came to nothing")
 	if i.GuestOutOfReach {
-		what = fmt.Sprintf("%s; it may run there: sent to %s again when that can be used, and elsewhere when it is fenced", what, of.Guest.Host)
+		what = fmt.Sprintf("%s; it may run there: sent to %s again when that can be used, and elsewhere when it is fenced", what, s.guest(of).Host)
 	}
 	return what
 }
