@@ -36,11 +36,12 @@ func (f File) Resolve() (string, error) {
 
 // find resolves the path, and describes the file; nil where there is none yet.
 func (f File) find() (path string, info fs.FileInfo, err error) {
-	path, err = filepath.EvalSymlinks(f.Path)
-	if _, lerr := os.Lstat(f.Path); errors.Is(err, fs.ErrNotExist) && errors.Is(lerr, fs.ErrNotExist) {
-		dir, derr := filepath.EvalSymlinks(filepath.Dir(f.Path))
-		path, err = filepath.Join(dir, filepath.Base(f.Path)), derr
-	} else if err == nil {
+	// Lstat comes first: another process may make the file between two looks, and what is
+	// there once stays.
+	if _, err = os.Lstat(f.Path); errors.Is(err, fs.ErrNotExist) {
+		path, err = filepath.EvalSymlinks(filepath.Dir(f.Path))
+		path = filepath.Join(path, filepath.Base(f.Path))
+	} else if path, err = filepath.EvalSymlinks(f.Path); err == nil {
 		info, err = os.Stat(path)
 	}
 	switch {
