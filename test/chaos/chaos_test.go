@@ -192,13 +192,13 @@ func TestItFindsTheBreachWhenAGuardIsOff(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			for seed := uint64(1); seed <= 400; seed++ {
+			for seed := uint64(1); seed <= 1000; seed++ {
 				if o := run(t, seed, c.off, false); strings.Contains(strings.Join(o.breaches, "\n"), c.want) {
 					t.Logf("found with seed %d", seed)
 					return
 				}
 			}
-			t.Error("400 schedules found nothing")
+			t.Error("1000 schedules found nothing")
 		})
 	}
 }

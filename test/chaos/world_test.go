@@ -53,7 +53,7 @@ const (
 type guards struct {
 	noReadBack   bool // whatever Nova says, the host is taken for down
 	noTakeover   bool // nobody looks at who owns a host, in the record or in Nova
-	noLook       bool // what has no answer is sent again at once
+	noLook       bool // what has no answer is taken for not sent
 	noDisconnect bool // a host is fenced again while the cluster is connected to it
 	noSource     bool // whether the source runs again is not looked at
 	noNames      bool // nobody sees that a host is recorded under another name, too
@@ -111,13 +111,15 @@ type node struct {
 
 // process is a supervisor's.
 type process struct {
-	w      *world
-	node   *node
-	id     string
-	stop   context.CancelFunc
-	ended  chan struct{}
-	dead   bool
-	frozen chan struct{} // closed when it goes on; nil: it is not frozen
+	w     *world
+	node  *node
+	id    string
+	stop  context.CancelFunc
+	ended chan struct{}
+	dead  bool
+	// session is nil until the first login.
+	session *session
+	frozen  chan struct{} // closed when it goes on; nil: it is not frozen
 }
 
 // machine is a compute host, as Pacemaker and the network see it.
@@ -364,14 +366,38 @@ func (p *process) direct() novaDirect { return p.w.nova() }
 
 func (p *process) Skew() time.Duration { return 0 }
 
+// session is a process's login at Keystone. All that need one wait for the same.
+type session struct {
+	expires time.Time
+	done    chan struct{} // closed when the answer is there
+	err     error
+}
+
 // Ready now and then has to log in first.
 func (p *process) Ready(ctx context.Context) error {
-	id := p.w.nth(p.id + " token")
-	if p.w.chance(id) > 0.1 {
-		return nil
+	w := p.w
+	w.mu.Lock()
+	s := p.session
+	first := s == nil || time.Now().After(s.expires)
+	if first {
+		s = &session{done: make(chan struct{}), expires: time.Now().Add(time.Hour)}
+		p.session = s
 	}
-	if err := p.ask(ctx, "login", id, func() error { return nil }); err != nil {
-		return &nova.Error{Op: "log in", Kind: nova.ErrNotSent, Message: err.Error()}
+	w.mu.Unlock()
+	if first {
+		id := w.nth(p.id + " token")
+		err := p.ask(ctx, "login", id, func() error { return nil })
+		w.mu.Lock()
+		s.err, s.expires = err, time.Now()
+		if err == nil {
+			s.expires = s.expires.Add(time.Duration(w.chance(id) * float64(time.Minute)))
+		}
+		w.mu.Unlock()
+		close(s.done)
+	}
+	<-s.done
+	if s.err != nil {
+		return &nova.Error{Op: "log in", Kind: nova.ErrNotSent, Message: s.err.Error()}
 	}
 	return nil
 }
@@ -462,7 +488,7 @@ func (p *process) Stop(ctx context.Context, id string) error {
 
 func (p *process) Evacuate(ctx context.Context, id, dest string) error {
 	off := p.w.offAndRefenced(id)
-	return p.ask(ctx, "evacuate", id, func() error {
+	err := p.ask(ctx, "evacuate", id, func() error {
 		if off && !p.w.offAndRefenced(id) {
 			p.w.log("the request for %s has outlived the boot of its host", id[:8])
 			p.w.mu.Lock()
@@ -488,6 +514,10 @@ func (p *process) Evacuate(ctx context.Context, id, dest string) error {
 		}
 		return err
 	})
+	if p.w.guards.noLook && errors.Is(err, nova.ErrUnknownOutcome) {
+		return &nova.Error{Op: "evacuate", Kind: nova.ErrNotSent, Message: err.Error()}
+	}
+	return err
 }
 
 // offAndRefenced answers whether the host of an instance is off, and would not be fenced again
@@ -923,9 +953,6 @@ func (w *world) start(n *node) {
 	w.mu.Unlock()
 	// Settings change from start to start.
 	policy := evacuate.Policy{MaxInFlight: 2 + int(w.chance("slots "+p.id)*5), APITime: apiTime, RetryMin: 5 * time.Second, RetryMax: time.Minute}
-	if w.guards.noLook {
-		policy.APITime = 0
-	}
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
 	logger.AddHook(hook{p})
