@@ -40,7 +40,7 @@ func agents(t *testing.T, c *cluster) {
 	}
 	// Beside the cluster's own instance, with records in a file and a socket of its own.
 	const params = "auth_url=http://cloud:5000/v3 username=admin password=secret tenant_name=admin " +
-		"records=/var/tmp/records state_dir=/var/tmp/tester log_file=/var/tmp/tester.log"
+		"records=/var/tmp/records state_dir=/run/nova-evac-tester log_file=/var/tmp/tester.log"
 	t.Run("ocf-tester passes", func(t *testing.T) {
 		line := "ocf-tester -n tester"
 		for p := range strings.FieldsSeq(params) {

@@ -136,12 +136,17 @@ func (l *Lab) waitNodes(ctx context.Context, what string, nodes []string, is fun
 	})
 }
 
-// Wait calls check again and again until it returns nil, the limit is over or the
-// context ends. The error of check says what is seen instead of what is waited for;
-// the last one is part of Wait's error.
+// busy is how many times longer all takes on a machine that does much other work than on one
+// of two cores that does none.
+const busy = 3
+
+// Wait calls check again and again until it returns nil, or the context ends, or the limit is
+// over by far: it is what is enough on a machine of two cores that does nothing else. The error
+// of check says what is seen instead of what is waited for; the last one is part of Wait's
+// error.
 func Wait(ctx context.Context, limit time.Duration, what string, check func(context.Context) error) error {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, busy*limit)
 	defer cancel()
 	var last error
 	for {
