@@ -8,9 +8,13 @@ write=; [ "${1:-}" != --write ] || { write=1; shift; }
 root=$1; shift
 [ -d "$root/usr" ] || die "$root is no Debian root"
 mkdir -p "$root"/{src,work,var/cache/nova-evac-lab}
+# A name of its own: a lab outside, when it goes down, ends every process with its name in
+# the environment, and sees those in here. Seven letters: a lab's name has twelve at most,
+# and "_nova" may follow.
+name=$(basename "$root"); name=${name:0:7}
 # pivot_root and not chroot: the labs make namespaces of their own in it. The shell stays
 # as the pid namespace's first process, to reap those that lost their parents.
-bound env -i SOURCE="$SOURCE" TREE="$root" WRITE="$write" HOME=/root LC_ALL=C.UTF-8 TERM="${TERM:-dumb}" \
+bound env -i NOVA_EVAC_LAB="$name" SOURCE="$SOURCE" TREE="$root" WRITE="$write" HOME=/root LC_ALL=C.UTF-8 TERM="${TERM:-dumb}" \
     DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin bash -c '
         set -e
         mount --bind "$TREE" "$TREE"; cd "$TREE"
