@@ -2,7 +2,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: build demo test chaos soak bench lab-up lab-down clean
+.PHONY: build demo test lanes chaos soak bench lab-up lab-down clean
 
 build: bin/nova-evac bin/novasim
 
@@ -16,6 +16,10 @@ demo: build
 
 test: build
 	test/run.sh
+
+# make lanes LANE=sid RUN=TestStorm
+lanes: build
+	test/lanes/run.sh $(or $(LANE),trixie) $(if $(RUN),-test.run '$(RUN)')
 
 # make chaos SEEDS=10000
 chaos:

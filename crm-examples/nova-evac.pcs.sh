@@ -1,6 +1,6 @@
 #!/bin/sh
 # The configuration of nova-evac.crm, with its explanations, as pcs commands: made in
-# a file, checked, and pushed to the cluster as a whole.
+# a file, checked, and pushed to the cluster as a whole. For pcs 0.11 and 0.12.
 set -eu
 cib=${1:-nova-evac.xml}
 pcs cluster cib "$cib"
@@ -44,9 +44,14 @@ pcs -f "$cib" resource create api-address ocf:heartbeat:IPaddr2 ip=192.0.2.200 c
 # the supervisors, on all controllers; not on compute hosts, and not even probed there
 pcs -f "$cib" resource create nova-evacuate ocf:openstack:nova-evacuate auth_url=https://keystone.example.org:5000/v3 \
     username=nova-evac password_file=/etc/nova-evac/password tenant_name=service \
-    op start timeout=20s op stop timeout=20s op monitor interval=10s timeout=20s clone interleave=true
+    op start timeout=20s op stop timeout=20s op monitor interval=10s timeout=20s
+pcs -f "$cib" resource clone nova-evacuate meta interleave=true
+case $(pcs --version) in
+0.9.* | 0.10.* | 0.11.*) set -- '#kind' eq remote ;;   # these know a rule in several arguments only
+*)                       set -- '#kind eq remote' ;;   # and these will not any more
+esac
 for rsc in nova-evacuate-clone api-address; do
-    pcs -f "$cib" constraint location "$rsc" rule resource-discovery=never score=-INFINITY '#kind' eq remote
+    pcs -f "$cib" constraint location "$rsc" rule resource-discovery=never score=-INFINITY "$@"
 done
 pcs -f "$cib" constraint order api-address then nova-evacuate-clone kind=Optional
 

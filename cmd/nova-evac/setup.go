@@ -50,7 +50,7 @@ func connect(cfg config.Config, role string) (*nova.Client, error) {
 
 // clusterResource reads the parameters of the cluster's own nova-evacuate resource.
 func clusterResource(ctx context.Context) (map[string]string, error) {
-	out, _, err := pacemaker.Run(ctx, 0, "cibadmin", "--query", "--local",
+	out, _, err := pacemaker.Run(ctx, 0, "cibadmin", "--query",
 		"--xpath", "//primitive[@type='nova-evacuate' or @type='NovaEvacuate']")
 	if err != nil {
 		return nil, nil // no cluster, or no such resource: Validate names the missing parameters

@@ -26,16 +26,18 @@ type Pacemaker struct {
 	// Timeout bounds one call of cibadmin; 0 means pacemaker.Timeout.
 	Timeout time.Duration
 	// Interval is how often Subscribe looks; 0 means one second. A look is one run
-	// of cibadmin on the local copy, 8 ms.
+	// of cibadmin on this node's own copy, 8 ms.
 	Interval time.Duration
 	// Command is cibadmin; empty means the one in PATH.
 	Command string
 }
 
-// Query reads this node's own copy of the CIB. A write of another node shows up as soon
-// as Pacemaker has carried it here.
+// Query reads this node's own copy of the CIB, as every query without a host does in
+// Pacemaker 2 and 3 (parse_local_options in daemons/based; cibadmin's --local, which said
+// so, does nothing since 3.0.0). A write of another node shows up as soon as Pacemaker has
+// carried it here.
 func (p Pacemaker) Query(ctx context.Context) ([]Stored, error) {
-	out, code, err := p.run(ctx, "--query", "--local", "--xpath", "//cluster_property_set[@id='"+setID+"']")
+	out, code, err := p.run(ctx, "--query", "--xpath", "//cluster_property_set[@id='"+setID+"']")
 	if code == pacemaker.ExitNoSuch {
 		return nil, nil
 	}
@@ -94,8 +96,9 @@ func (p Pacemaker) Create(ctx context.Context, r record.Record) (Stored, error) 
 	return stored(r.Host, value), nil
 }
 
-// Replace modifies the nvpair that an XPath with the whole old value finds. The DC orders
-// all writes, so this is a compare-and-swap (tried with 9 writers).
+// Replace modifies the nvpair that an XPath with the whole old value finds. Every member
+// carries out all writes in one order, corosync's, so this is a compare-and-swap (tried with
+// 9 writers).
 func (p Pacemaker) Replace(ctx context.Context, old Stored, r record.Record) (Stored, error) {
 	value := r.Encode()
 	id := idPrefix + old.Host
@@ -112,7 +115,8 @@ func (p Pacemaker) Replace(ctx context.Context, old Stored, r record.Record) (St
 }
 
 // Delete removes the nvpair that an XPath with the whole value finds. cibadmin exits with
-// 0 even where it finds none (tried on Pacemaker 2.1), so the DC's CIB is read afterwards.
+// 0 even where it finds none (tried on Pacemaker 2.1 and 3.0), so the CIB is read afterwards:
+// this node's own copy, in which a write stands when cibadmin returns from it.
 func (p Pacemaker) Delete(ctx context.Context, old Stored) error {
 	id := "//nvpair[@id=" + xpathLiteral(idPrefix+old.Host)
 	_, code, err := p.run(ctx, "--delete", "--xpath", id+" and @value="+xpathLiteral(old.raw)+"]")

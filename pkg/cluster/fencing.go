@@ -20,10 +20,14 @@ type Fencing struct {
 // few for every device of every level.
 const fenceTime = 10 * time.Minute
 
-// Fencings reads the fencing history, of which Pacemaker remembers the last event of each
-// kind on each machine for as long as a controller lives.
+// history asks for the whole fencing history. Without --verbose there is one event of it, the
+// oldest success (pcmk__fence_history in lib/pacemaker, the same in 2.1.5 and 3.0.2).
+var history = []string{"--history", "*", "--verbose", "--output-as=xml"}
+
+// Fencings reads the fencing history, which Pacemaker remembers for as long as a controller
+// lives.
 func (p Pacemaker) Fencings(ctx context.Context) ([]Fencing, error) {
-	out, err := p.run(ctx, "stonith_admin", "--history", "*", "--output-as=xml")
+	out, err := p.run(ctx, "stonith_admin", history...)
 	if err != nil {
 		return nil, err
 	}

@@ -123,13 +123,15 @@ func (a *Agent) fail(code int, err error) int {
 	return code
 }
 
-// UpdateAttribute sets or deletes the attribute of this node through Pacemaker.
+// UpdateAttribute sets or deletes the attribute of this node through Pacemaker. crm_attribute
+// says of a remote node that it is one; attrd_updater does not, and what it sets there is not
+// written on Pacemaker 3.0.0.
 func UpdateAttribute(ctx context.Context, value string) error {
-	args := []string{"--name", Attribute, "--delete"}
+	args := []string{"--lifetime", "reboot", "--name", Attribute, "--delete"}
 	if value != "" {
-		args = []string{"--name", Attribute, "--update", value, "--delay", "0"}
+		args = []string{"--lifetime", "reboot", "--name", Attribute, "--update", value}
 	}
-	if _, _, err := pacemaker.Run(ctx, 0, "attrd_updater", args...); err != nil {
+	if _, _, err := pacemaker.Run(ctx, 0, "crm_attribute", args...); err != nil {
 		return fmt.Errorf("set the node attribute %s: %w", Attribute, err)
 	}
 	return nil

@@ -38,9 +38,12 @@ func examples(t *testing.T, c *cluster) {
 			commands = fmt.Sprintf("cibadmin --empty >%s && CIB_file=%[1]s crm configure load update /root/example", cib)
 		}
 		encoded := base64.StdEncoding.EncodeToString(text)
-		out, err := c.Exec(t.Context(), "ctl1", "bash", "-c", fmt.Sprintf("base64 -d <<<%s >/root/example && { %s; } >&2 && cat %s", encoded, commands, cib))
+		out, err := c.Exec(t.Context(), "ctl1", "bash", "-c", fmt.Sprintf("base64 -d <<<%s >/root/example && { %s; } >/root/said 2>&1 && cat %s || { cat /root/said >&2; false; }", encoded, commands, cib))
 		if err != nil {
 			t.Fatalf("%s: %v", example, err)
+		}
+		if warnings, err := c.Exec(t.Context(), "ctl1", "sh", "-c", "grep -i deprecat /root/said || :"); err != nil || warnings != "" {
+			t.Errorf("%s: %s %v", example, warnings, err)
 		}
 		said, err := statements(out)
 		if err != nil {
@@ -105,6 +108,9 @@ func statements(cib string) (map[string]bool, error) {
 			path = append(path, name)
 			if path[0] != "cib" || len(path) < 3 { // its own attributes are counters
 				continue
+			}
+			if attrs["boolean-op"] == "and" { // the default, which pcs 0.12 writes
+				delete(attrs, "boolean-op")
 			}
 			for key, value := range attrs {
 				if key != "id" {

@@ -1,5 +1,5 @@
 #!/bin/bash
-# install.sh: the Debian 12 packages that the lab and the tests need. Idempotent.
+# install.sh: the Debian packages that the lab and the tests need. Idempotent.
 # No service is started: a policy-rc.d that exits 101 stands for as long as it takes.
 set -u
 export DEBIAN_FRONTEND=noninteractive

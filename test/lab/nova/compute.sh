@@ -15,6 +15,9 @@ case $cmd in
 start)
     alive "$name" && { echo "$name already runs" >&2; exit 1; }
     mkdir -p "$S/ctl"
+    # The host's identity, which its Nova refuses to make where it knows the host already, as
+    # from a seed. Zed has none, and does not read it.
+    [ -s "$S/compute_id" ] || $PY -c 'import sys, uuid; print(uuid.uuid5(uuid.NAMESPACE_DNS, sys.argv[1]))' "$name" >"$S/compute_id" || die "identity of $name"
     resume=false; [ ! -e "$S/ctl/resume_guests" ] || resume=true
     printf '[DEFAULT]\nhost = %s\nstate_path = %s\nresume_guests_state_on_host_boot = %s\n[oslo_concurrency]\nlock_path = %s/lock\n' \
         "$name" "$S" "$resume" "$S" >"$RUN/etc/$name.conf"

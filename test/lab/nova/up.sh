@@ -206,7 +206,7 @@ fi
 # ---- keystone, placement: Debian's WSGI scripts under uwsgi ------------------------------------
 wsgi() { # wsgi NAME PORT FILE VAR=VALUE...
     local name=$1 port=$2 file=$3; shift 3
-    start "$name" "$@" uwsgi_python311 --http-socket "0.0.0.0:$port" --wsgi-file "$file" --master --processes 2 \
+    start "$name" "$@" uwsgi_python3 --http-socket "0.0.0.0:$port" --wsgi-file "$file" --master --processes 2 \
         --threads 1 --enable-threads --lazy-apps --die-on-term --need-app --buffer-size 65535 \
         --hook-master-start "unix_signal:15 gracefully_kill_them_all" --listen 100 --disable-logging \
         --add-header "Connection: close" --socket-timeout 60
