@@ -132,7 +132,7 @@ func (c *cloud) options() Options {
 	log.SetLevel(logrus.TraceLevel)
 	return Options{
 		AuthURL: c.server.URL + "/identity", Username: "nova", Password: thePassword, ProjectName: "service",
-		EndpointType: "internalURL", Timeout: 5 * time.Second, UserAgent: "nova-evac/test", Log: log,
+		EndpointType: "internalURL", Timeout: time.Minute, UserAgent: "nova-evac/test", Log: log,
 	}
 }
 
