@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 //	unharmed N          the cloud says that N instances run and no harm was done
 //	exits N COMMAND...  runs a command that has to end with this exit code
 //	wait_for N FILE     waits until a file is there, N seconds at most
-//	log_has FILE TEXT   waits until a file has a text, ten seconds at most
+//	log_has FILE TEXT   waits until a file has a text, a minute at most
 //	hangup FILE         sends SIGHUP to the process of a pid file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -139,7 +139,7 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func logHas(ts *testscript.TestScript, _ bool, args []string) {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if data, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(data), args[1]) {
 			return
 		}
