@@ -481,16 +481,22 @@ func TestTheNextEvacuationKnowsWhatTheOneBeforeHasSent(t *testing.T) {
 					w.Errorf("ended with %v", err)
 				}
 				next := *w.evac
-				if !c.shared {
+				if w.evac = &next; !c.shared {
 					next.Ledger = nil
+					short, cancel := context.WithTimeout(w.Context(), 2*time.Minute)
+					defer cancel()
+					_ = next.Run(short) // the instance may have a guest in two places: it waits
+					if w.cloud.Report().MostAccepted == 1 {
+						w.Error("nothing was sent twice")
+					}
+					return
 				}
-				w.evac = &next
 				w.run(nil)
 				time.Sleep(time.Minute) // what was late has come
 				if next.Ledger.Open(time.Now()) {
 					w.Error("all is answered, and the ledger is open")
 				}
-				if r := w.cloud.Report(); (r.MostAccepted == 1) != c.shared || c.shared && (r.Running != 6 || len(r.Breaches) > 0) {
+				if r := w.cloud.Report(); r.MostAccepted != 1 || r.Running != 6 || len(r.Breaches) > 0 {
 					w.Errorf("%+v", r)
 				}
 			})

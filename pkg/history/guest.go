@@ -44,7 +44,7 @@ func (r *reader) guest(i Instance) Guest {
 	g := Guest{Exists: strings.HasSuffix(strings.TrimSuffix(i.Server.Fault, "."), "already exists")}
 	var last Evacuation
 	for _, e := range i.Evacuations {
-		may := (e.Source == r.Host || r.claimedForAnother(e, i)) && e.Dest != "" && r.mayHaveGuest(e, i, g.Exists)
+		may := (e.Source == r.Host || r.claimedForAnother(e, i)) && e.Dest != "" && r.mayHaveGuest(e, i, g.Exists || overtaken(i.Server))
 		if may && (last.ID == 0 || e.Updated.After(last.Updated)) {
 			last = e
 		}
@@ -54,6 +54,14 @@ func (r *reader) guest(i Instance) Guest {
 	}
 	g.State = r.reach(last)
 	return g
+}
+
+// overtaken answers whether the last rebuild of an instance has failed because somebody else had
+// changed its task, after its guest was started (nova/compute/manager.py, the last save of
+// _do_rebuild_instance; exception.UnexpectedTaskStateError). A message that a host finds at
+// its start does that.
+func overtaken(s nova.Server) bool {
+	return strings.HasPrefix(s.Fault, "Conflict updating instance ") && strings.Contains(s.Fault, "Expected: {'task_state': ['rebuild_spawning']}")
 }
 
 // reach is what can be done about the guest that an evacuation may have left.
@@ -70,12 +78,13 @@ func (r *reader) reach(e Evacuation) GuestState {
 	return GuestDead
 }
 
-// mayHaveGuest answers whether an evacuation may have left a guest on its destination.
-func (r *reader) mayHaveGuest(e Evacuation, i Instance, exists bool) bool {
-	over := exists || i.Server.VMState == vmError
+// mayHaveGuest answers whether an evacuation may have left a guest on its destination. left is
+// true where the instance's fault says so of one that has failed.
+func (r *reader) mayHaveGuest(e Evacuation, i Instance, left bool) bool {
+	over := left || i.Server.VMState == vmError
 	switch e.Status {
 	case nova.StatusFailed:
-		return exists
+		return left
 	case nova.StatusPreMigrating:
 		// Without an error as well: the database went away after the task had been cleared, and
 		// before the host was changed.
