@@ -317,6 +317,11 @@ func TestALaterWitnessCorrectsARecord(t *testing.T) {
 	if got.Witness() != found || got.Owner != "" || got.Phase != Fenced || got.Doubt != 20 || got.Node != "n" {
 		t.Errorf("%s", got.Encode())
 	}
+	nameless := r
+	nameless.Node = ""
+	if got := nameless.Corrected(found, 0, t0); got.Node != "n" {
+		t.Errorf("the node that Nova names is lost: %s", got.Encode())
+	}
 	found.Gen, found.Since = 1, t0
 	if got := r.Corrected(found, 20, t0); got.Gen != 1 || got.Phase != Evacuating || got.Claim != "ctl2/x" || got.Owner != "" || !got.Since.Equal(t0) {
 		t.Errorf("%s", got.Encode())

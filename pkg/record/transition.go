@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -191,7 +192,7 @@ func ClaimUnseen(claim string) (int, bool) {
 // fencing. It has no owner, and inDoubt more instances may have been sent.
 func (r Record) Corrected(found Witness, inDoubt int, now time.Time) Record {
 	if found.Later(r.Witness()) {
-		r = r.NextGeneration(r.Node, now)
+		r = r.NextGeneration(cmp.Or(found.Node, r.Node), now)
 		r.Gen = found.Gen
 		if !found.Since.IsZero() {
 			r.Since = found.Since
