@@ -158,11 +158,10 @@ func (c census) count(cloud identity.Cloud, now time.Time) (down, all int) {
 }
 
 // mayBegin gives what stands in the way of a new evacuation. awake is for takeCensus.
-func (s *Supervisor) mayBegin(ctx context.Context, services []nova.Service, records []cib.Stored, view cluster.View, awake map[string]bool) (obstacle, error) {
+func (s *Supervisor) mayBegin(ctx context.Context, cloud identity.Cloud, records []cib.Stored, view cluster.View, awake map[string]bool) (obstacle, error) {
 	if view.Maintenance {
 		return inMaintenance{}, nil
 	}
-	cloud := s.cloud(services)
 	if storm := s.Guard.storm(takeCensus(cloud, records, view, awake).count(cloud, s.Now())); storm != nil {
 		return storm, nil
 	}
@@ -187,7 +186,7 @@ func (s *Supervisor) mayBeginNow(ctx context.Context) (obstacle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.mayBegin(ctx, services, records, view, nil)
+	return s.mayBegin(ctx, s.cloud(services), records, view, nil)
 }
 
 // passes asks the guard before a new evacuation begins, until Nova has answered. Where
@@ -249,7 +248,7 @@ type released struct{}
 
 // guardAgain lets the records go on that the guard holds, once it has passed.
 func (w *watch) guardAgain(ctx context.Context, records []cib.Stored, now look) error {
-	obstacle, err := w.s.mayBegin(ctx, now.services, w.s.known.all(), now.view, w.awake(records, now.services))
+	obstacle, err := w.s.mayBegin(ctx, now.cloud, w.s.known.all(), now.view, w.awake(records, now.cloud))
 	if err != nil {
 		return err
 	}
@@ -290,8 +289,8 @@ func guarded(r record.Record, because obstacle, now time.Time) (record.Record, b
 }
 
 // awake names the hosts of records, by Nova's names, whose nova-compute is alive.
-func (w *watch) awake(records []cib.Stored, services []nova.Service) map[string]bool {
-	awake, cloud := map[string]bool{}, w.s.cloud(services)
+func (w *watch) awake(records []cib.Stored, cloud identity.Cloud) map[string]bool {
+	awake := map[string]bool{}
 	for _, r := range records {
 		if m := cloud.Of(r.Record); m.State == identity.One && w.heartbeats.Look(m.Service, r.Since, w.s.Now()) == heartbeat.Alive {
 			awake[m.Service.Host] = true

@@ -248,7 +248,7 @@ type merged struct{}
 // hosts, as they are recorded, that have more than one record: nothing else is done about them.
 func (w *watch) mergeDoubles(ctx context.Context, now look) (map[string]bool, error) {
 	doubles := map[string]bool{}
-	for _, records := range w.s.cloud(now.services).ByHost(w.s.known.all()) {
+	for _, records := range now.cloud.ByHost(w.s.known.all()) {
 		if len(records) == 1 {
 			continue
 		}
@@ -280,7 +280,7 @@ func (w *watch) nameAgain(ctx context.Context, r cib.Stored, now look) error {
 	if w.s.claims.of(r.Host) != nil {
 		return nil
 	}
-	_, o, err := w.s.whichHost(ctx, r.Record, names{w.s.cloud(now.services), w.s.known.all(), now.view})
+	_, o, err := w.s.whichHost(ctx, r.Record, names{now.cloud, w.s.known.all(), now.view})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nova-evac/nova-evac/pkg/cib"
+	"github.com/nova-evac/nova-evac/pkg/identity"
 	"github.com/nova-evac/nova-evac/pkg/nova"
 	"github.com/nova-evac/nova-evac/pkg/ownership"
 	"github.com/nova-evac/nova-evac/pkg/record"
@@ -51,14 +52,14 @@ func (w *watch) mayPowerOn(ctx context.Context, r cib.Stored, host string, now l
 	case now.view.Maintenance:
 		return powerInMaintenance{}, nil
 	}
-	return w.s.queuedFor(ctx, host, now.services)
+	return w.s.queuedFor(ctx, host, now.cloud)
 }
 
 // queuedFor names an instance of another host whose evacuation may wait for a host as a
 // message in its queue. It was sent elsewhere, or will be, and must have left its host
 // before nova-compute finds the message: else both rebuild it.
-func (s *Supervisor) queuedFor(ctx context.Context, host string, services []nova.Service) (obstacle, error) {
-	for _, from := range s.sources(services) {
+func (s *Supervisor) queuedFor(ctx context.Context, host string, cloud identity.Cloud) (obstacle, error) {
+	for _, from := range s.sources(cloud) {
 		evacuations, err := s.Nova.Evacuations(ctx, from.host, time.Time{})
 		if err != nil {
 			return nil, err

@@ -34,8 +34,8 @@ type watch struct {
 
 // look is what the cluster and Nova say at one look.
 type look struct {
-	view     cluster.View
-	services []nova.Service
+	view  cluster.View
+	cloud identity.Cloud
 }
 
 // watchHosts looks after the hosts that nobody carries: those that are evacuated are let
@@ -96,7 +96,7 @@ func (w *watch) lookAfter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.lookAt(ctx, records, look{view, services})
+	return w.lookAt(ctx, records, look{view, w.s.cloud(services)})
 }
 
 // concerns answers whether a record is of a host that nobody carries, and that this
@@ -151,7 +151,7 @@ func (w *watch) readmit(ctx context.Context, r cib.Stored, now look) error {
 	if w.s.claims.of(r.Host) != nil || w.s.judgeOwner(r, now.view).Action != ownership.TakeOver {
 		return nil
 	}
-	m := w.s.cloud(now.services).Of(r.Record)
+	m := now.cloud.Of(r.Record)
 	if m.State != identity.One {
 		return w.say(ctx, r, notListed{r.Host})
 	}
@@ -207,7 +207,7 @@ func (w *watch) returning(ctx context.Context, r cib.Stored, service nova.Servic
 	if o := notReady(r.Record, service, evacuations, awake, now.view); o != nil {
 		return o, nil
 	}
-	sent, err := w.s.sentTo(ctx, service.Host, now.services)
+	sent, err := w.s.sentTo(ctx, service.Host, now.cloud)
 	switch {
 	case err != nil || sent != nil:
 		return sent, err
@@ -251,9 +251,8 @@ type source struct {
 
 // sources are the hosts that are being evacuated. Nothing can have been sent from one that
 // Nova does not know.
-func (s *Supervisor) sources(services []nova.Service) []source {
+func (s *Supervisor) sources(cloud identity.Cloud) []source {
 	var all []source
-	cloud := s.cloud(services)
 	for _, r := range s.known.all() {
 		if r.Err != nil || !r.Unfinished() {
 			continue
@@ -269,8 +268,8 @@ func (s *Supervisor) sources(services []nova.Service) []source {
 // died, and that is not settled yet. Nova never ends such a one by itself, and while the
 // host is forced down everybody knows that: it is sent elsewhere. Once the host is let in,
 // nothing tells it from one that is being rebuilt there.
-func (s *Supervisor) sentTo(ctx context.Context, host string, services []nova.Service) (obstacle, error) {
-	for _, from := range s.sources(services) {
+func (s *Supervisor) sentTo(ctx context.Context, host string, cloud identity.Cloud) (obstacle, error) {
+	for _, from := range s.sources(cloud) {
 		rebuilding, err := s.Nova.Rebuilding(ctx, from.host)
 		if err != nil {
 			return nil, err

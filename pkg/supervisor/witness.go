@@ -69,7 +69,8 @@ func (s *Supervisor) compareHistory(ctx context.Context, ask func(context.Contex
 	if err != nil {
 		return err
 	}
-	cloud, of := s.cloud(services), s.recordsOf(all, services)
+	cloud := s.cloud(services)
+	of := recordsOf(all, cloud)
 	for _, f := range fencings {
 		m := cloud.Named(f.Target)
 		service := m.Service
@@ -100,10 +101,11 @@ func (s *Supervisor) compareWitnesses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.restoreNodes(ctx, services, witnesses, all); err != nil {
+	of := recordsOf(all, s.cloud(services))
+	if err := s.restoreNodes(ctx, witnesses, of); err != nil {
 		return err
 	}
-	for _, lost := range s.lostRecords(services, witnesses, all) {
+	for _, lost := range s.lostRecords(services, witnesses, of) {
 		view, err := s.Members.View(ctx)
 		if err != nil || !view.Quorum {
 			return err
@@ -144,8 +146,8 @@ func (s *Supervisor) noteForeign(lost lostRecord) {
 }
 
 // restoreNodes puts the cluster's names of hosts back into records that have lost nothing else.
-func (s *Supervisor) restoreNodes(ctx context.Context, services []nova.Service, witnesses map[string]record.Witness, all []cib.Stored) error {
-	for host, r := range s.recordsOf(all, services) {
+func (s *Supervisor) restoreNodes(ctx context.Context, witnesses map[string]record.Witness, of map[string]cib.Stored) error {
+	for host, r := range of {
 		told := witnesses[host]
 		if r.Err != nil || r.Node != "" || told.Node == "" || told.Node == r.Host || !told.Since.Equal(r.Since) {
 			continue
@@ -182,9 +184,8 @@ type lostRecord struct {
 }
 
 // lostRecords finds the records that are gone, or went back in time.
-func (s *Supervisor) lostRecords(services []nova.Service, witnesses map[string]record.Witness, all []cib.Stored) []lostRecord {
+func (s *Supervisor) lostRecords(services []nova.Service, witnesses map[string]record.Witness, of map[string]cib.Stored) []lostRecord {
 	var lost []lostRecord
-	of := s.recordsOf(all, services)
 	for _, service := range services {
 		witness, fenced := witnesses[service.Host]
 		if !fenced {
@@ -238,9 +239,9 @@ func (s *Supervisor) stillFenced(ctx context.Context, host string, found record.
 
 // recordsOf finds the records of Nova's hosts, by Nova's names: of one that is recorded under
 // two names, the one that is carried.
-func (s *Supervisor) recordsOf(all []cib.Stored, services []nova.Service) map[string]cib.Stored {
+func recordsOf(all []cib.Stored, cloud identity.Cloud) map[string]cib.Stored {
 	of := map[string]cib.Stored{}
-	for host, records := range s.cloud(services).ByHost(all) {
+	for host, records := range cloud.ByHost(all) {
 		of[host] = records[0]
 	}
 	return of
