@@ -1,13 +1,13 @@
 #!/bin/bash
 # in.sh [--write] ROOT COMMAND...: run a command in a Debian root. It sees the working tree,
 # read-only, as /src. What it writes is gone with it, but for the lab's own cache and for
-# the directory /work; with --write the root itself is changed.
+# the directory /kept; with --write the root itself is changed.
 . "$(dirname "$0")/lib.sh"
 write=; [ "${1:-}" != --write ] || { write=1; shift; }
 [ $# -ge 2 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
 root=$1; shift
 [ -d "$root/usr" ] || die "$root is no Debian root"
-mkdir -p "$root"/{src,work,var/cache/nova-evac-lab}
+mkdir -p "$root"/{src,kept,var/cache/nova-evac-lab}
 # A name of its own: a lab outside, when it goes down, ends every process with its name in
 # the environment, and sees those in here. Seven letters: a lab's name has twelve at most,
 # and "_nova" may follow.
@@ -18,7 +18,7 @@ bound env -i NOVA_EVAC_LAB="$name" SOURCE="$SOURCE" TREE="$root" WRITE="$write" 
     DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin bash -c '
         set -e
         mount --bind "$TREE" "$TREE"; cd "$TREE"
-        for d in work var/cache/nova-evac-lab; do mount --bind $d $d; done
+        for d in kept var/cache/nova-evac-lab; do mount --bind $d $d; done
         mount --bind "$SOURCE" src; mount -o remount,bind,ro src
         mount -t proc proc proc; mount --rbind /sys sys; mount --rbind /dev dev
         mount -t tmpfs -o mode=1777 tmpfs dev/shm
